@@ -1,0 +1,1 @@
+//! Keys and tokens: derivation, XAES-256-GCM, what Rails stores.

@@ -1,0 +1,11 @@
+//! What the appliance decides, pure: routes, policy, keyring, tokens, slots, root. Time, bytes and
+//! randomness come in, values go out; no TSS, socket, disk or clock.
+
+#![forbid(unsafe_code)]
+
+pub mod keyring;
+pub mod phase;
+pub mod policy;
+pub mod root;
+pub mod routes;
+pub mod slots;

@@ -1,0 +1,1 @@
+//! The root key: fingerprint, chain of generations, wrapping of the former one.

@@ -1,0 +1,1 @@
+//! What happens once, in order, before the port opens.

@@ -1,0 +1,1 @@
+//! The machine: console, watchdog, network, EFI, clock, power, sandbox.

@@ -1,0 +1,1 @@
+//! Answers: JSON bodies and RFC 9457 problems.

@@ -1,0 +1,1 @@
+//! The one port: listener, TLS, admission, routes, endpoints.

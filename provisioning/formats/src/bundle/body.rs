@@ -1,0 +1,283 @@
+//! The body of a bundle: the types, and its one deterministic encoding (u16 format version, then
+//! sections in ascending order, each `id u16, version u16, length u32, postcard`).
+
+use core::net::IpAddr;
+
+use heapless::{String, Vec};
+use serde::{Deserialize, Serialize};
+
+use crate::{digest::Digest, digest::Name, limits};
+
+/// A short name: `[a-z0-9-]`, 1 to 32 bytes, starting with a letter. Parsed, never trusted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Label(String<{ limits::NAME_BYTES }>);
+
+impl Label {
+    /// A name of `[a-z][a-z0-9-]*` within [`limits::NAME_BYTES`]; `None`: it is not one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let first = text.bytes().next()?.is_ascii_lowercase();
+        let rest = text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+        (first && rest).then(|| String::try_from(text).ok().map(Self)).flatten()
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl core::fmt::Display for Label {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Label {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::<{ limits::NAME_BYTES }>::deserialize(d)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("expected a name: [a-z][a-z0-9-]*, 1 to 32 bytes"))
+    }
+}
+
+/// All that a bundle says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bundle {
+    /// Section 1: which site, which number.
+    pub site: Site,
+    /// Section 2: images that may run, newest last.
+    pub images: Vec<Image, { limits::IMAGES }>,
+    /// Section 3: the site's boxes, by ascending name.
+    pub hosts: std::vec::Vec<Host>,
+    /// Section 4: port, keyrings, clients.
+    pub service: Service,
+    /// Section 5: custodians and, once it exists, the root.
+    pub root: RootSection,
+    /// Section 6: audit collectors and what happens without one.
+    pub audit: Audit,
+}
+
+/// Section 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Site {
+    /// The site's namespace; equals the anchors'.
+    pub namespace: Label,
+    /// Number of this bundle; only a higher one replaces it.
+    pub seq: u64,
+    /// When it was built, Unix seconds: a floor for the clock.
+    pub issued: u64,
+    /// Logs (origin host and log id) whose loss or rollback the signers acknowledge.
+    pub acknowledged_logs: std::vec::Vec<(Label, Digest)>,
+}
+
+/// Section 2: an image that may unseal the root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// PCR 11 (SHA-256) after `enter-casemate`.
+    pub pcr11: Digest,
+    /// SHA-256 of the whole 64 MiB ESP that holds it.
+    pub esp: Digest,
+    /// Authenticode SHA-256 of the signed UKI: what PCR 4 measures.
+    pub authenticode: Digest,
+}
+
+/// Section 3: one box.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Its name within the site.
+    pub name: Label,
+    /// Name of its endorsement key, the salt of every session.
+    pub ek: Name,
+    /// Which template that key was made from.
+    pub ek_template: EkTemplate,
+    /// Name of its attestation key.
+    pub ak: Name,
+    /// PCR 7 values it may boot with.
+    pub pcr7: Vec<Digest, { limits::PCR7_PER_HOST }>,
+    /// Hashes of other applications its firmware measures into PCR 4 (a shell it then refuses).
+    pub boot_applications: Vec<Digest, { limits::BOOT_APPLICATIONS }>,
+    /// Its addresses.
+    pub network: Network,
+    /// Its share of each budget, in thousandths of the total; `None`: total / max(1, hosts - 1).
+    pub budget_share: Option<u16>,
+    /// Whether the root is sealed here; otherwise every boot needs Forward or k shares.
+    pub sealed: bool,
+    /// Whether it is to destroy what it holds.
+    pub retired: bool,
+}
+
+/// How the endorsement key is made (TCG EK Credential Profile 2.5, annex B).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EkTemplate {
+    /// L-2: ECC P-256, policy A.
+    P256,
+    /// H-3: ECC P-384, policy B.
+    P384,
+}
+
+/// Where a host is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// MAC address of the interface; `None`: the first that has a carrier.
+    pub mac: Option<[u8; 6]>,
+    /// VLAN id on that interface.
+    pub vlan: Option<u16>,
+    /// Static addresses with their prefix lengths; none: DHCP (IPv4).
+    pub addresses: Vec<Prefix, { limits::ADDRESSES }>,
+    /// Default routes, at most one for each family.
+    pub gateways: Vec<IpAddr, 2>,
+}
+
+/// An address with a prefix length, `10.0.0.7/24`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Prefix {
+    /// The address.
+    pub address: IpAddr,
+    /// Leading bits of the network.
+    pub length: u8,
+}
+
+/// Section 4.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// TCP port, the only one.
+    pub port: u16,
+    /// Keyrings by ascending name.
+    pub keyrings: std::vec::Vec<Keyring>,
+    /// Clients by ascending name.
+    pub clients: std::vec::Vec<Client>,
+}
+
+/// One keyring: a column's, or a group of columns', keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keyring {
+    /// Its name, part of every token.
+    pub name: Label,
+    /// Names that every context must have, ascending; exactly these.
+    pub context: Vec<Label, { limits::CONTEXT_NAMES }>,
+    /// Which of them names the subject, if one does.
+    pub subject: Option<Label>,
+    /// Root generation of each version: version v is `versions[v - first_version]`.
+    pub versions: std::vec::Vec<u32>,
+    /// Number of the first version that still decrypts, at least 1.
+    pub first_version: u32,
+}
+
+/// Who may call, and for what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    /// Its name, as the audit log shows it.
+    pub name: Label,
+    /// SHA-256 of the SubjectPublicKeyInfo of its keys.
+    pub keys: Vec<Digest, { limits::CLIENT_KEYS }>,
+    /// Source prefixes it must come from; none: any.
+    pub from: Vec<Prefix, { limits::CLIENT_PREFIXES }>,
+    /// Roles that concern no keyring: monitor, audit, operate.
+    pub roles: Roles,
+    /// Roles on keyrings, by ascending keyring.
+    pub grants: std::vec::Vec<Grant>,
+}
+
+/// Roles of one client on one keyring.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The keyring.
+    pub keyring: Label,
+    /// encrypt, decrypt, rewrap, index.
+    pub roles: Roles,
+}
+
+/// A set of roles.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Roles(pub u16);
+
+impl Roles {
+    /// May encrypt.
+    pub const ENCRYPT: Self = Self(1);
+    /// May decrypt.
+    pub const DECRYPT: Self = Self(2);
+    /// May have tokens encrypted anew, seeing no plaintext.
+    pub const REWRAP: Self = Self(4);
+    /// May compute blind indexes.
+    pub const INDEX: Self = Self(8);
+    /// May read status and metrics.
+    pub const MONITOR: Self = Self(16);
+    /// May read the audit log.
+    pub const AUDIT: Self = Self(32);
+    /// May run provisioning routes that need an authenticated client.
+    pub const OPERATE: Self = Self(64);
+    /// Every bit that has a meaning.
+    pub const ALL: Self = Self(127);
+
+    /// Whether all of `other` is in the set.
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Both sets.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// Section 5: who keeps shares, and what there is to share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootSection {
+    /// Who holds a share, in share order (share x-coordinate = position + 1).
+    pub custodians: Vec<Custodian, { limits::CUSTODIANS }>,
+    /// How many of them open the root.
+    pub threshold: u8,
+    /// Number of this split; a new one re-shares the same root.
+    pub split: u32,
+    /// Whether genesis shall make the next root.
+    pub next: bool,
+    /// The root, once it exists.
+    pub established: Option<Established>,
+}
+
+/// A custodian: a name and a recipient.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Custodian {
+    /// For people.
+    pub name: Label,
+    /// Whom the share is encrypted to.
+    pub recipient: Recipient,
+}
+
+/// A recipient: kind and bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Recipient {
+    /// age X25519 (C2SP age): the 32 bytes behind `age1…`.
+    AgeX25519([u8; 32]),
+}
+
+/// The root a site has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Established {
+    /// Its number, from 1.
+    pub generation: u32,
+    /// Tagged hash of it: proves that what was opened is it.
+    pub fingerprint: Digest,
+    /// One for each custodian, in order: `tagged("commitment", ack)`.
+    pub commitments: Vec<Digest, { limits::CUSTODIANS }>,
+    /// One for each custodian, in order: `tagged("ack", share)`.
+    pub acks: Vec<Digest, { limits::CUSTODIANS }>,
+    /// CA certificate (DER) of each generation, first generation first.
+    pub authorities: std::vec::Vec<std::vec::Vec<u8>>,
+    /// Which generation's CA serves.
+    pub serving: u32,
+    /// Each older root encrypted under its successor, first generation first (generation - 1 of them).
+    pub wrapped: std::vec::Vec<std::vec::Vec<u8>>,
+}
+
+/// Section 6.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audit {
+    /// How many collectors must have a block before its space is free.
+    pub collectors_required: u8,
+    /// With no collector: the oldest blocks are overwritten.
+    pub overwrite: bool,
+}

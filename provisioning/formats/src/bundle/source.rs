@@ -1,0 +1,1 @@
+//! TOML as ops write it, compiled to a bundle (workstation only).
