@@ -1,2 +1,3 @@
-//! (being written)
+//! `casemate-qemu`: the commands behind ./qemu/demo and ./qemu/boot.
+
 fn main() {}

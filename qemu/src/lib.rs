@@ -1,0 +1,9 @@
+//! Machines for testers: an image booted by QEMU with OVMF, Secure Boot and a software TPM; the demo,
+//! and the faults that drills inject.
+
+pub mod child;
+pub mod firmware;
+pub mod machine;
+pub mod monitor;
+pub mod serial;
+pub mod swtpm;
