@@ -1,2 +1,7 @@
-//! (being written)
-fn main() {}
+//! `casemate`: the tool of ops, custodians, auditors and on-call.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    casemate_cli::run(std::env::args_os())
+}

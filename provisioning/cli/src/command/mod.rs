@@ -1,0 +1,31 @@
+//! The subcommands, one file each. A leaf's `after_help` starts with `Examples:` (a test holds it).
+
+pub mod bundle;
+pub mod status;
+
+use clap::Subcommand;
+
+use crate::output::{Failure, Output};
+
+/// What `casemate` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The bundle: everything that can be configured on the boxes.
+    #[command(subcommand)]
+    Bundle(bundle::Command),
+    /// Shows what a box says about itself.
+    Status(status::Command),
+}
+
+impl Command {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// The command's own.
+    pub fn run(self, output: &Output) -> Result<(), Failure> {
+        match self {
+            Self::Bundle(command) => command.run(output),
+            Self::Status(command) => command.run(output),
+        }
+    }
+}
