@@ -114,9 +114,7 @@ impl Name {
     #[must_use]
     pub fn new(bytes: &[u8]) -> Option<Self> {
         match (bytes.first_chunk::<2>()?, bytes.len()) {
-            ([0, 0x0b], 34) | ([0, 0x0c], 50) => {
-                Some(Self(heapless::Vec::from_slice(bytes).ok()?))
-            }
+            ([0, 0x0b], 34) | ([0, 0x0c], 50) => Some(Self(heapless::Vec::from_slice(bytes).ok()?)),
             _ => None,
         }
     }

@@ -37,7 +37,9 @@ impl core::fmt::Display for Label {
 impl<'de> Deserialize<'de> for Label {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let text = String::<{ limits::NAME_BYTES }>::deserialize(d)?;
-        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("expected a name: [a-z][a-z0-9-]*, 1 to 32 bytes"))
+        Self::parse(&text).ok_or_else(|| {
+            serde::de::Error::custom("expected a name: [a-z][a-z0-9-]*, 1 to 32 bytes")
+        })
     }
 }
 

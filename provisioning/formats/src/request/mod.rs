@@ -1,9 +1,9 @@
 //! A box's request: who it is, what it booted, which keys it made for this boot, all quoted by its TPM.
 
-pub mod eventlog;
-pub mod quote;
 #[cfg(feature = "sign")]
 pub mod credential;
+pub mod eventlog;
+pub mod quote;
 #[cfg(feature = "sign")]
 pub mod verify;
 
