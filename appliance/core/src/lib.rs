@@ -9,3 +9,4 @@ pub mod policy;
 pub mod root;
 pub mod routes;
 pub mod slots;
+pub mod x509;
