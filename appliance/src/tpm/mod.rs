@@ -7,6 +7,7 @@ use casemate_formats::{
     digest::{Digest, Name},
     request::Credential,
 };
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// A handle to the owner thread. Calls block until the TPM has answered (async callers use
@@ -109,9 +110,9 @@ impl Tpm {
         todo!()
     }
 
-    /// Who this TPM is.
+    /// Who this TPM is (under the EK template chosen now).
     #[must_use]
-    pub fn identity(&self) -> &Identity {
+    pub fn identity(&self) -> Arc<Identity> {
         todo!()
     }
 
