@@ -84,8 +84,7 @@ impl Signer {
         .map_err(|_| SignerError::Key)?;
         let der = certificate_from_pem(certificate_pem)?;
         let certificate = Certificate::from_der(&der).map_err(|_| SignerError::Certificate)?;
-        let public = key.public_key_bytes();
-        if rsa_key(&certificate)? != public {
+        if rsa_key(&certificate)? != aws_lc_rs::signature::KeyPair::public_key(&key).as_ref() {
             return Err(SignerError::Mismatch);
         }
         Ok(Self { key, certificate, der })
