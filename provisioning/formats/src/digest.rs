@@ -106,8 +106,26 @@ impl AsRef<[u8]> for Digest {
 
 /// The name of an object in a TPM: u16 hash algorithm, then the digest of its public area
 /// (TPM 2.0 Part 1, section 16). 34 bytes for SHA-256, 50 for SHA-384.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(heapless::Vec<u8, 50>);
+
+impl Serialize for Name {
+    /// Hex in JSON and TOML, counted bytes in postcard.
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        if s.is_human_readable() { s.collect_str(self) } else { self.0.serialize(s) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let name = if d.is_human_readable() {
+            parse_hex(String::deserialize(d)?.as_bytes()).and_then(|bytes| Self::new(&bytes))
+        } else {
+            Self::new(&heapless::Vec::<u8, 50>::deserialize(d)?)
+        };
+        name.ok_or_else(|| serde::de::Error::custom("expected a SHA-256 or SHA-384 TPM name"))
+    }
+}
 
 impl Name {
     /// A name as the TPM gives it; `None` unless it is a SHA-256 (0x000B) or SHA-384 (0x000C) one.

@@ -35,6 +35,16 @@ pub const SIGNERS: usize = 16;
 pub const CUSTODIANS: usize = 16;
 /// Generations of the root that are still needed.
 pub const GENERATIONS: usize = 32;
+/// Bytes of an authority's certificate (DER); the template is about a third of that.
+pub const CERTIFICATE_BYTES: usize = 1_024;
+/// Bytes of an older root encrypted under its successor (32 secret bytes, nonce, tag, header).
+pub const WRAPPED_BYTES: usize = 256;
+/// Logs whose loss one bundle acknowledges: two of each host.
+pub const ACKNOWLEDGED_LOGS: usize = 2 * HOSTS;
+/// Collectors a block can wait for.
+pub const COLLECTORS: u8 = 8;
+/// Bytes of one SSH signature: the longest form (sk-ecdsa) takes about 300.
+pub const SIGNATURE_BYTES: usize = 1_024;
 /// Bytes of a bundle (body and signatures): a slot is 1 MiB and also holds blob and branches.
 pub const BUNDLE_BYTES: usize = 768 * 1024;
 /// Bytes of one plaintext.

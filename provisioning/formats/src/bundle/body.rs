@@ -1,5 +1,4 @@
-//! The body of a bundle: the types, and its one deterministic encoding (u16 format version, then
-//! sections in ascending order, each `id u16, version u16, length u32, postcard`).
+//! What a bundle says: its types. Their one encoding is `wire`, what they must fulfil is `check`.
 
 use core::net::IpAddr;
 
@@ -211,11 +210,21 @@ impl Roles {
     pub const OPERATE: Self = Self(64);
     /// Every bit that has a meaning.
     pub const ALL: Self = Self(127);
+    /// Roles that a client has on a keyring.
+    pub const ON_KEYRINGS: Self = Self(15);
+    /// Roles that concern no keyring.
+    pub const ON_SITE: Self = Self(112);
 
     /// Whether all of `other` is in the set.
     #[must_use]
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Whether no role is in the set.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
     }
 
     /// Both sets.
@@ -228,16 +237,69 @@ impl Roles {
 /// Section 5: who keeps shares, and what there is to share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootSection {
-    /// Who holds a share, in share order (share x-coordinate = position + 1).
+    /// Who holds a share of the established root, or shall hold one of the first, in share order
+    /// (share x-coordinate = position + 1).
     pub custodians: Vec<Custodian, { limits::CUSTODIANS }>,
     /// How many of them open the root.
     pub threshold: u8,
-    /// Number of this split; a new one re-shares the same root.
+    /// Number of this split, from 1.
     pub split: u32,
-    /// Whether genesis shall make the next root.
-    pub next: bool,
+    /// What genesis shall make while the established root stays.
+    pub next: Option<Next>,
     /// The root, once it exists.
     pub established: Option<Established>,
+}
+
+/// A root or a split that genesis shall make beside the established one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Next {
+    /// `true`: make the root of the next generation. `false`: split the established one anew.
+    pub root: bool,
+    /// Who shall hold its shares.
+    pub custodians: Vec<Custodian, { limits::CUSTODIANS }>,
+    /// How many of them open it.
+    pub threshold: u8,
+    /// Number of the split, higher than the established one's.
+    pub split: u32,
+}
+
+/// What `POST /v1/genesis` is to make under a bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked<'a> {
+    /// Generation of the root to share.
+    pub generation: u32,
+    /// Whether that root is made now (otherwise the established one is split anew).
+    pub fresh: bool,
+    /// Who shall hold a share.
+    pub custodians: &'a [Custodian],
+    /// How many of them open the root.
+    pub threshold: u8,
+    /// Number of the split.
+    pub split: u32,
+}
+
+impl RootSection {
+    /// What genesis shall make; `None`: this bundle asks for nothing.
+    #[must_use]
+    pub fn asked(&self) -> Option<Asked<'_>> {
+        match (&self.established, &self.next) {
+            (None, _) => Some(Asked {
+                generation: 1,
+                fresh: true,
+                custodians: &self.custodians,
+                threshold: self.threshold,
+                split: self.split,
+            }),
+            (Some(_), None) => None,
+            (Some(root), Some(next)) => Some(Asked {
+                generation: root.generation.saturating_add(u32::from(next.root)),
+                fresh: next.root,
+                custodians: &next.custodians,
+                threshold: next.threshold,
+                split: next.split,
+            }),
+        }
+    }
 }
 
 /// A custodian: a name and a recipient.
@@ -250,7 +312,7 @@ pub struct Custodian {
 }
 
 /// A recipient: kind and bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Recipient {
     /// age X25519 (C2SP age): the 32 bytes behind `age1…`.
     AgeX25519([u8; 32]),
@@ -263,9 +325,9 @@ pub struct Established {
     pub generation: u32,
     /// Tagged hash of it: proves that what was opened is it.
     pub fingerprint: Digest,
-    /// One for each custodian, in order: `tagged("commitment", ack)`.
+    /// One for each custodian, in order: [`crate::genesis::commitment`] of the ack.
     pub commitments: Vec<Digest, { limits::CUSTODIANS }>,
-    /// One for each custodian, in order: `tagged("ack", share)`.
+    /// One for each custodian, in order: [`crate::genesis::ack`] of the share.
     pub acks: Vec<Digest, { limits::CUSTODIANS }>,
     /// CA certificate (DER) of each generation, first generation first.
     pub authorities: std::vec::Vec<std::vec::Vec<u8>>,

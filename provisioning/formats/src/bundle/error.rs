@@ -1,0 +1,163 @@
+//! Why a bundle is refused: one name for each reason, the same in the box, the tools and the runbook.
+
+use thiserror::Error;
+
+/// What is wrong with a bundle as it arrived.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum BundleError {
+    /// Refused before a byte was parsed.
+    #[error("expected at most {limit} bytes, found {found}")]
+    TooLarge {
+        /// [`crate::limits::BUNDLE_BYTES`].
+        limit: usize,
+        /// Bytes that came.
+        found: usize,
+    },
+    /// The envelope around body and signatures.
+    #[error("expected a bundle envelope: {0}")]
+    Envelope(&'static str),
+    /// Bytes after the last signature.
+    #[error("expected nothing after the last signature, found {0} bytes")]
+    TrailingBytes(usize),
+    /// Not signed by enough of the anchors' signers.
+    #[error(
+        "expected signatures by {needed} distinct signers of the anchors, found {valid} \
+         ({unknown} by other keys, {invalid} that do not hold, {repeated} by the same signer again)"
+    )]
+    TooFewSignatures {
+        /// The anchors' threshold.
+        needed: u8,
+        /// Distinct signers of the anchors whose signature holds.
+        valid: usize,
+        /// Signatures by keys that the anchors do not list.
+        unknown: usize,
+        /// Signatures of listed keys that do not verify, or lack user presence.
+        invalid: usize,
+        /// Further signatures by a signer who was counted already.
+        repeated: usize,
+    },
+    /// The signed body.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// Another site's bundle.
+    #[error("expected a bundle of this site's namespace, found another's")]
+    ForeignNamespace,
+}
+
+/// What is wrong with a bundle's body. Names of sections and tables are ours, never the input's.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum BodyError {
+    /// It ends early.
+    #[error("expected more bytes: the body ends within {0}")]
+    Truncated(&'static str),
+    /// A format version of the body, or of a section, that this code does not know.
+    #[error("expected version {expected} of {what}, found {found}")]
+    UnknownVersion {
+        /// `body`, or a section.
+        what: &'static str,
+        /// The one this code reads.
+        expected: u16,
+        /// The one that came.
+        found: u16,
+    },
+    /// A section that this code does not know.
+    #[error("expected the sections 1 to 6, found section {0}")]
+    UnknownSection(u16),
+    /// The same section twice.
+    #[error("expected every section once, found section {0} again")]
+    DuplicateSection(u16),
+    /// Sections not in ascending order.
+    #[error("expected sections in ascending order, found section {0} after a higher one")]
+    DescendingSection(u16),
+    /// A section is not there.
+    #[error("expected section {0}, found none")]
+    MissingSection(&'static str),
+    /// Bytes after the value of a section.
+    #[error("expected nothing after the value in section {0}")]
+    TrailingBytes(&'static str),
+    /// Another encoding of the same value.
+    #[error("expected the canonical encoding of section {0}, found another one")]
+    NotCanonical(&'static str),
+    /// Bytes that are no value of the section's type.
+    #[error("expected a value of section {0}, found bytes that are none")]
+    Malformed(&'static str),
+    /// A small table or a name of the section exceeds the firmware's capacity, or a name is none.
+    #[error("expected tables and names of section {0} within the firmware's capacities")]
+    BeyondCapacity(&'static str),
+    /// A table larger than the firmware takes.
+    #[error("expected at most {limit} {table}, found {found}")]
+    TooLarge {
+        /// Which table.
+        table: &'static str,
+        /// Its limit in [`crate::limits`].
+        limit: usize,
+        /// What came.
+        found: usize,
+    },
+    /// Images times PCR 7 values of one host.
+    #[error("expected at most 8 pairs of image and PCR 7 value for a host, found {0}")]
+    TooManyBranches(usize),
+    /// A table that must not be empty is.
+    #[error("expected at least one of {0}, found none")]
+    Empty(&'static str),
+    /// Entries out of order.
+    #[error("expected {0} in ascending order")]
+    Unsorted(&'static str),
+    /// The same entry twice.
+    #[error("expected every one of {0} once, found one again")]
+    Duplicate(&'static str),
+    /// Role bits without a meaning, or with none at this place.
+    #[error("expected roles that exist and that belong to {0}")]
+    ReservedRole(&'static str),
+    /// A number or address outside its range.
+    #[error("expected {0}")]
+    OutOfRange(&'static str),
+    /// A name that stands for nothing in this bundle.
+    #[error("expected {0} to name something that this bundle lists")]
+    Dangling(&'static str),
+    /// The root section contradicts itself.
+    #[error("expected a consistent root section: {0}")]
+    Root(&'static str),
+}
+
+impl BundleError {
+    /// The stable name of the refusal.
+    #[must_use]
+    pub const fn slug(&self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "too-large",
+            Self::Envelope(_) => "malformed-bundle",
+            Self::TrailingBytes(_) => "trailing-bytes",
+            Self::TooFewSignatures { .. } => "too-few-signatures",
+            Self::Body(body) => body.slug(),
+            Self::ForeignNamespace => "foreign-namespace",
+        }
+    }
+}
+
+impl BodyError {
+    /// The stable name of the refusal.
+    #[must_use]
+    pub const fn slug(&self) -> &'static str {
+        match self {
+            Self::Truncated(_) => "truncated",
+            Self::UnknownVersion { .. } => "unknown-version",
+            Self::UnknownSection(_) => "unknown-section",
+            Self::DuplicateSection(_) => "duplicate-section",
+            Self::DescendingSection(_) => "descending-section",
+            Self::MissingSection(_) => "missing-section",
+            Self::TrailingBytes(_) => "trailing-bytes",
+            Self::NotCanonical(_) => "not-canonical",
+            Self::Malformed(_) => "malformed-bundle",
+            Self::BeyondCapacity(_) | Self::TooLarge { .. } => "too-large",
+            Self::TooManyBranches(_) => "too-many-branches",
+            Self::Empty(_) => "empty-table",
+            Self::Unsorted(_) => "unsorted",
+            Self::Duplicate(_) => "duplicate",
+            Self::ReservedRole(_) => "reserved-role",
+            Self::OutOfRange(_) => "out-of-range",
+            Self::Dangling(_) => "dangling-name",
+            Self::Root(_) => "root-inconsistent",
+        }
+    }
+}
