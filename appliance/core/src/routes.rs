@@ -1,7 +1,7 @@
 //! The one table of routes: which phase and role each needs, how much it may carry, what it costs,
 //! how it is audited. The server is driven by it; tests are generated from it.
 
-use casemate_formats::bundle::body::Roles;
+use casemate_formats::{bundle::body::Roles, code::Code, limits};
 
 use crate::phase::Phase;
 
@@ -49,6 +49,17 @@ pub enum Method {
     Post,
 }
 
+impl Method {
+    /// As it stands in a request line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+        }
+    }
+}
+
 /// Who may call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
@@ -56,7 +67,7 @@ pub enum Caller {
     Anyone,
     /// A listed client with any role.
     Listed,
-    /// A listed client with one of these roles (on some keyring, for keyring roles).
+    /// A listed client with at least one of these roles (on some keyring, for keyring roles).
     Role(Roles),
 }
 
@@ -72,6 +83,13 @@ pub struct Phases {
 }
 
 impl Phases {
+    /// Every phase.
+    pub const ALL: Self = Self { unprovisioned: true, locked: true, operational: true };
+    /// From the first bundle on: clients are known.
+    pub const PROVISIONED: Self = Self { unprovisioned: false, ..Self::ALL };
+    /// With the root alone.
+    pub const OPERATIONAL: Self = Self { locked: false, ..Self::PROVISIONED };
+
     /// Whether `phase` is one of them.
     #[must_use]
     pub const fn contains(self, phase: Phase) -> bool {
@@ -115,4 +133,222 @@ pub struct Route {
     pub cost: u32,
     /// How it is recorded.
     pub audit: AuditClass,
+}
+
+impl Route {
+    /// What is answered when the box is in `phase`; `None`: the route is open. Checked before the
+    /// caller: without a bundle or a root nobody is known. Those who encrypt and decrypt are told
+    /// 503, so that they go on to the next box; operators get the conflict as it is.
+    #[must_use]
+    pub const fn closed_in(&self, phase: Phase) -> Option<Code> {
+        match (self.phases.contains(phase), self.audit) {
+            (true, _) => None,
+            (false, AuditClass::Item) => Some(Code::NotOperational),
+            (false, _) => Some(Code::WrongPhase),
+        }
+    }
+
+    /// Whether someone with these roles may call it; `None`: without a listed key.
+    #[must_use]
+    pub const fn open_to(&self, roles: Option<Roles>) -> bool {
+        match (self.caller, roles) {
+            (Caller::Anyone, _) | (Caller::Listed, Some(_)) => true,
+            (Caller::Role(wanted), Some(roles)) => wanted.0 & roles.0 != 0,
+            (_, None) => false,
+        }
+    }
+}
+
+/// One value of [`limits::PLAINTEXT_BYTES`] in base64, its context and its reference, escaped.
+const ITEM_BODY: usize = 128 * 1024;
+/// A thousand items of a column (2 KiB each), or some large ones. A batch in work holds this twice.
+const BATCH_BODY: usize = 2 * 1024 * 1024;
+/// A nonce, a credential, a number.
+const SMALL_BODY: usize = 16 * 1024;
+
+const fn item(path: &'static str, endpoint: Endpoint, role: Roles, body_limit: usize) -> Route {
+    Route {
+        method: Method::Post,
+        path,
+        endpoint,
+        phases: Phases::OPERATIONAL,
+        caller: Caller::Role(role),
+        body_limit,
+        cost: 1,
+        audit: AuditClass::Item,
+    }
+}
+
+const fn get(path: &'static str, endpoint: Endpoint, phases: Phases, caller: Caller) -> Route {
+    Route {
+        method: Method::Get,
+        path,
+        endpoint,
+        phases,
+        caller,
+        body_limit: 0,
+        cost: 0,
+        audit: AuditClass::None,
+    }
+}
+
+const fn post(
+    path: &'static str,
+    endpoint: Endpoint,
+    phases: Phases,
+    caller: Caller,
+    body_limit: usize,
+    audit: AuditClass,
+) -> Route {
+    Route { method: Method::Post, path, endpoint, phases, caller, body_limit, cost: 0, audit }
+}
+
+/// Every route there is.
+pub static TABLE: &[Route] = &[
+    item("/v1/encrypt", Endpoint::Encrypt, Roles::ENCRYPT, ITEM_BODY),
+    item("/v1/encrypt/batch", Endpoint::EncryptBatch, Roles::ENCRYPT, BATCH_BODY),
+    item("/v1/decrypt", Endpoint::Decrypt, Roles::DECRYPT, ITEM_BODY),
+    item("/v1/decrypt/batch", Endpoint::DecryptBatch, Roles::DECRYPT, BATCH_BODY),
+    get("/v1/keyrings", Endpoint::Keyrings, Phases::PROVISIONED, Caller::Listed),
+    get(
+        "/v1/status",
+        Endpoint::Status,
+        Phases::PROVISIONED,
+        Caller::Role(Roles::MONITOR.union(Roles::OPERATE)),
+    ),
+    get("/livez", Endpoint::Livez, Phases::ALL, Caller::Anyone),
+    get("/readyz", Endpoint::Readyz, Phases::ALL, Caller::Anyone),
+    post(
+        "/v1/request",
+        Endpoint::Request,
+        Phases::ALL,
+        Caller::Anyone,
+        SMALL_BODY,
+        AuditClass::Counted,
+    ),
+    // No secret, but the whole map of a site: for those who run, watch or check it.
+    get(
+        "/v1/bundle",
+        Endpoint::BundleGet,
+        Phases::PROVISIONED,
+        Caller::Role(Roles::OPERATE.union(Roles::AUDIT).union(Roles::MONITOR)),
+    ),
+    post(
+        "/v1/bundle",
+        Endpoint::BundlePost,
+        Phases::ALL,
+        Caller::Anyone,
+        limits::BUNDLE_BYTES,
+        AuditClass::Reserved,
+    ),
+    post(
+        "/v1/genesis",
+        Endpoint::Genesis,
+        Phases::PROVISIONED,
+        Caller::Role(Roles::OPERATE),
+        SMALL_BODY,
+        AuditClass::Reserved,
+    ),
+    // Reading the log is not recorded: each read would make a block for the next one.
+    get("/v1/audit/blocks", Endpoint::AuditBlocks, Phases::OPERATIONAL, Caller::Role(Roles::AUDIT)),
+    get(
+        "/v1/audit/checkpoint",
+        Endpoint::AuditCheckpoint,
+        Phases::OPERATIONAL,
+        Caller::Role(Roles::AUDIT),
+    ),
+    post(
+        "/v1/audit/collected",
+        Endpoint::AuditCollected,
+        Phases::OPERATIONAL,
+        Caller::Role(Roles::AUDIT),
+        SMALL_BODY,
+        AuditClass::Reserved,
+    ),
+];
+
+/// Why no route was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotFound {
+    /// No such path: 404.
+    Path,
+    /// The path is there, the method is not: 405, with this `Allow`.
+    Method(&'static str),
+}
+
+impl NotFound {
+    /// What is answered.
+    #[must_use]
+    pub const fn code(self) -> Code {
+        match self {
+            Self::Path => Code::NoSuchRoute,
+            Self::Method(_) => Code::MethodNotAllowed,
+        }
+    }
+}
+
+/// The route of a request line; `path` without its query.
+///
+/// # Errors
+/// No such path, or not with this method.
+pub fn find(method: &str, path: &str) -> Result<&'static Route, NotFound> {
+    let (mut get, mut post) = (false, false);
+    for route in TABLE.iter().filter(|route| route.path == path) {
+        if route.method.as_str() == method {
+            return Ok(route);
+        }
+        match route.method {
+            Method::Get => get = true,
+            Method::Post => post = true,
+        }
+    }
+    Err(match (get, post) {
+        (false, false) => NotFound::Path,
+        (true, false) => NotFound::Method("GET"),
+        (false, true) => NotFound::Method("POST"),
+        (true, true) => NotFound::Method("GET, POST"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_is_found_and_none_stands_twice() {
+        for (index, route) in TABLE.iter().enumerate() {
+            let found = find(route.method.as_str(), route.path).expect(route.path);
+            assert!(core::ptr::eq(found, route), "{} stands twice", route.path);
+            assert!(TABLE[..index].iter().all(|other| other.endpoint != route.endpoint));
+        }
+    }
+
+    #[test]
+    fn a_wrong_method_names_those_that_are_allowed() {
+        assert_eq!(find("PUT", "/v1/bundle").unwrap_err(), NotFound::Method("GET, POST"));
+        assert_eq!(find("GET", "/v1/decrypt").unwrap_err(), NotFound::Method("POST"));
+        assert_eq!(find("post", "/v1/decrypt").unwrap_err(), NotFound::Method("POST"));
+        for path in ["", "/", "/v1/decrypt/", "/v1/Decrypt", "/v1/decrypt/batch/", "*"] {
+            assert_eq!(find("POST", path).unwrap_err(), NotFound::Path, "{path}");
+        }
+    }
+
+    #[test]
+    fn only_what_authenticates_itself_or_is_harmless_is_open_to_anyone() {
+        let open: Vec<_> = TABLE
+            .iter()
+            .filter(|route| route.caller == Caller::Anyone)
+            .map(|route| route.endpoint)
+            .collect();
+        use Endpoint::{BundlePost, Livez, Readyz, Request};
+        assert_eq!(open, [Livez, Readyz, Request, BundlePost]);
+    }
+
+    #[test]
+    fn the_largest_value_fits_into_one_item() {
+        let base64 = limits::PLAINTEXT_BYTES.div_ceil(3) * 4;
+        let escaped = 6 * limits::CONTEXT_BYTES;
+        let context = limits::CONTEXT_NAMES * (limits::NAME_BYTES + escaped + 6);
+        assert!(base64 + context + 1024 < ITEM_BODY);
+    }
 }

@@ -1,12 +1,11 @@
 //! The JSON bodies of the service, shared by the firmware's endpoints and the tools. Strict:
 //! unknown fields, duplicate keys and non-canonical base64 are refused.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
-/// Context of a value: exactly the names its keyring lists.
-pub type Context = BTreeMap<String, String>;
+mod context;
+
+pub use context::Context;
 
 /// One item of `encrypt`.
 #[derive(Deserialize, Serialize)]
@@ -18,7 +17,7 @@ pub struct Encrypt {
     /// Which keyring.
     pub keyring: String,
     /// What the value belongs to.
-    #[serde(default, deserialize_with = "unique_map")]
+    #[serde(default)]
     pub context: Context,
     /// The value, base64.
     #[serde(with = "b64_secret")]
@@ -35,7 +34,7 @@ pub struct Decrypt {
     /// `cm1.<keyring>.<version>.<base64url>`.
     pub token: String,
     /// What the value belongs to.
-    #[serde(default, deserialize_with = "unique_map")]
+    #[serde(default)]
     pub context: Context,
 }
 
@@ -64,26 +63,6 @@ pub struct Problem {
     /// What was expected and found, where that is not the client's input or a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-}
-
-fn unique_map<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Context, D::Error> {
-    struct Visitor;
-    impl<'de> serde::de::Visitor<'de> for Visitor {
-        type Value = Context;
-        fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-            f.write_str("an object of strings")
-        }
-        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Context, A::Error> {
-            let mut out = Context::new();
-            while let Some((key, value)) = map.next_entry::<String, String>()? {
-                if out.insert(key, value).is_some() {
-                    return Err(serde::de::Error::custom("duplicate context name"));
-                }
-            }
-            Ok(out)
-        }
-    }
-    d.deserialize_map(Visitor)
 }
 
 /// Strict standard base64 with padding, as serde modules.
