@@ -7,3 +7,4 @@ pub mod machine;
 pub mod monitor;
 pub mod serial;
 pub mod swtpm;
+pub mod varstore;
