@@ -1,20 +1,29 @@
-//! The crash sector: panics of PID 1 and watchdog resets within ten minutes of boot, so that three of
-//! them end in `Locked` and not in a loop. Power cuts never count.
+//! The crash sector as the panic hook meets it: everything is encoded beforehand, it only writes.
 
-/// What it holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CrashSector {
-    /// Crashes in a row, each within ten minutes of its boot.
-    pub count: u32,
-    /// What the last one was.
-    pub last: Option<Crash>,
+use std::sync::Arc;
+
+use casemate_formats::state::{Crash, CrashSector, crash::WINDOW_S, header::CRASH};
+
+use super::Blocks;
+
+/// What the panic hook holds: the sector as it will be after a panic, encoded beforehand, so that the
+/// hook only writes.
+pub struct Marker {
+    blocks: Arc<dyn Blocks>,
+    within: Vec<u8>,
+    later: Vec<u8>,
 }
 
-/// A crash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Crash {
-    /// PID 1 panicked.
-    Panic,
-    /// The watchdog reset the machine.
-    Watchdog,
+impl Marker {
+    pub(super) fn new(blocks: Arc<dyn Blocks>, now: CrashSector) -> Self {
+        let within = now.after(Crash::Panic, 0).encode();
+        let later = now.after(Crash::Panic, WINDOW_S + 1).encode();
+        Self { blocks, within, later }
+    }
+
+    /// Counts this panic; an error is dropped, since the machine is about to reboot.
+    pub fn panicked(&self, uptime_s: u64) {
+        let unit = if uptime_s <= WINDOW_S { &self.within } else { &self.later };
+        let _ = self.blocks.write(CRASH, unit);
+    }
 }

@@ -4,13 +4,16 @@
 pub mod crash;
 pub mod disk;
 pub mod ring;
-pub mod slot;
 
 use std::{io, sync::Arc};
 
-pub use crash::CrashSector;
+use casemate_formats::{
+    audit::block,
+    state::{HeaderError, header, slot},
+};
+
+pub use casemate_formats::state::{Absent, Crash, CrashSector, Geometry, SLOTS, Slot, UNIT, blank};
 pub use ring::Ring;
-pub use slot::{Absent, Slot};
 
 /// A disk in units of [`UNIT`]: every write is durable when it returns (O_DIRECT | O_DSYNC).
 /// The firmware's one implementation is [`disk`]'s; tests put a cutting proxy in its place.
@@ -29,15 +32,10 @@ pub trait Blocks: Send + Sync + 'static {
     fn write(&self, unit: u64, bytes: &[u8]) -> io::Result<()>;
 }
 
-/// Bytes of a unit: what disks write atomically at best, and what O_DIRECT wants.
-pub const UNIT: usize = 4096;
-
-/// How many slots there are: live, newest, free.
-pub const SLOTS: usize = 3;
-
 /// An opened `state`.
 pub struct State {
     blocks: Arc<dyn Blocks>,
+    geometry: Geometry,
 }
 
 /// Why `state` cannot be used. The console shows the name; nothing is written then.
@@ -46,15 +44,15 @@ pub enum StateError {
     /// Reading or writing failed.
     #[error("state-io: {0}")]
     Io(#[from] io::Error),
-    /// The partition is too small for slots and the smallest ring.
-    #[error("state-too-small: {0} units of 4 KiB")]
-    TooSmall(u64),
+    /// Too small, or of a later format.
+    #[error(transparent)]
+    Layout(#[from] HeaderError),
     /// The header is damaged, but a slot, the crash sector or a block of ours is there.
     #[error("state-header: damaged")]
     Header,
-    /// A header of a later format.
-    #[error("state-version: {0}")]
-    Version(u16),
+    /// The partition is smaller than when it was formatted.
+    #[error("state-truncated: {0} units of 4 KiB")]
+    Truncated(u64),
     /// What was written does not read back.
     #[error("state-readback")]
     ReadBack,
@@ -64,12 +62,28 @@ pub enum StateError {
 }
 
 impl State {
-    /// Opens a partition; formats it when nothing on it is ours.
+    /// Opens a partition. Nothing that may be Casemate's is ever formatted over: a disk is formatted
+    /// only when its header is not ours **and** no slot, no crash sector and no block of ours is
+    /// found on it. A damaged header over any of those is an error for a person to look at.
     ///
     /// # Errors
     /// See [`StateError`].
-    pub fn open(_blocks: Arc<dyn Blocks>) -> Result<Self, StateError> {
-        todo!()
+    pub fn open(blocks: Arc<dyn Blocks>) -> Result<Self, StateError> {
+        let mut unit = vec![0; UNIT];
+        blocks.read(header::HEADER, &mut unit)?;
+        if let Some(geometry) = Geometry::decode(&unit)? {
+            return if blocks.units() < geometry.units {
+                Err(StateError::Truncated(blocks.units()))
+            } else {
+                Ok(Self { blocks, geometry })
+            };
+        }
+        let state = Self { geometry: Geometry::of(blocks.units())?, blocks };
+        if state.has_traces()? {
+            return Err(StateError::Header);
+        }
+        state.format()?;
+        Ok(state)
     }
 
     /// The three slots as they stand on the disk now; what does not decode says why.
@@ -77,42 +91,102 @@ impl State {
     /// # Errors
     /// The device's.
     pub fn slots(&self) -> Result<[Result<Slot, Absent>; SLOTS], StateError> {
-        todo!()
+        Ok([self.read_slot(0)?, self.read_slot(1)?, self.read_slot(2)?])
     }
 
     /// Writes a slot durably and reads it back.
     ///
     /// # Errors
     /// The slot is lost then (any of the others stands).
-    pub fn write_slot(&self, _index: usize, _slot: &Slot) -> Result<(), StateError> {
-        todo!()
+    pub fn write_slot(&self, index: usize, slot: &Slot) -> Result<(), StateError> {
+        let bytes = slot.encode().ok_or(StateError::SlotTooLarge)?;
+        self.blocks.write(slot_unit(index)?, &bytes)?;
+        match self.read_slot(index)? {
+            Ok(read) if read == *slot => Ok(()),
+            _ => Err(StateError::ReadBack),
+        }
     }
 
-    /// The crash sector; damaged or never written: zero crashes.
+    /// The crash sector; `None`: damaged, which counts as no crashes and is worth a word on the
+    /// console.
     ///
     /// # Errors
     /// The device's.
-    pub fn crash(&self) -> Result<CrashSector, StateError> {
-        todo!()
+    pub fn crash(&self) -> Result<Option<CrashSector>, StateError> {
+        let mut unit = vec![0; UNIT];
+        self.blocks.read(header::CRASH, &mut unit)?;
+        Ok(CrashSector::decode(&unit))
     }
 
     /// Writes the crash sector.
     ///
     /// # Errors
     /// The device's.
-    pub fn write_crash(&self, _crash: &CrashSector) -> Result<(), StateError> {
-        todo!()
+    pub fn write_crash(&self, crash: &CrashSector) -> Result<(), StateError> {
+        Ok(self.blocks.write(header::CRASH, &crash.encode())?)
+    }
+
+    /// What the panic hook keeps to count a panic.
+    #[must_use]
+    pub fn crash_marker(&self, now: CrashSector) -> crash::Marker {
+        crash::Marker::new(Arc::clone(&self.blocks), now)
     }
 
     /// The audit log's part.
     #[must_use]
     pub fn ring(&self) -> Ring {
-        todo!()
+        let Geometry { tail, ring, ring_units, .. } = self.geometry;
+        Ring::new(Arc::clone(&self.blocks), tail, ring, ring_units)
     }
 
-    /// Raw access, for what shares the disk.
-    #[must_use]
-    pub fn blocks(&self) -> &Arc<dyn Blocks> {
-        &self.blocks
+    fn read_slot(&self, index: usize) -> Result<Result<Slot, Absent>, StateError> {
+        let mut bytes = vec![0; UNIT];
+        self.blocks.read(slot_unit(index)?, &mut bytes)?;
+        if blank(&bytes) {
+            return Ok(Err(Absent::Empty));
+        }
+        bytes.resize(SLOT_BYTES, 0);
+        self.blocks.read(slot_unit(index)?, &mut bytes)?;
+        Ok(Slot::decode(&bytes))
+    }
+
+    /// Whether anything of ours is on the disk, whatever became of its header. A slot counts with its
+    /// magic alone.
+    fn has_traces(&self) -> Result<bool, StateError> {
+        let slots =
+            self.slots()?.iter().any(|slot| !matches!(slot, Err(Absent::Empty | Absent::Foreign)));
+        let mut unit = vec![0; UNIT];
+        let mut tails = false;
+        for place in 0..2 {
+            self.ring().read_tail(place, &mut unit)?;
+            tails |= unit.starts_with(block::MAGIC);
+        }
+        Ok(slots || tails || self.crash()?.is_some())
+    }
+
+    /// Blanks what could be taken for ours, then writes the header, then the crash sector: after a
+    /// power cut in between, either the disk is formatted again or it is whole (a missing crash sector
+    /// counts as no crashes).
+    fn format(&self) -> Result<(), StateError> {
+        let zeros = vec![0; UNIT];
+        for index in 0..SLOTS {
+            self.blocks.write(slot_unit(index)?, &zeros)?;
+        }
+        for place in 0..2 {
+            self.ring().write_tail(place, &zeros)?;
+        }
+        self.ring().write(0, &zeros)?;
+        self.blocks.write(header::HEADER, &self.geometry.encode())?;
+        self.write_crash(&CrashSector::default())
+    }
+}
+
+const SLOT_BYTES: usize = slot::SLOT_UNITS as usize * UNIT;
+
+fn slot_unit(index: usize) -> Result<u64, StateError> {
+    if index < SLOTS {
+        Ok(header::FIRST_SLOT + index as u64 * slot::SLOT_UNITS)
+    } else {
+        Err(StateError::Io(io::Error::new(io::ErrorKind::InvalidInput, "no such slot")))
     }
 }

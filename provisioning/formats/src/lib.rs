@@ -16,3 +16,4 @@ pub mod manifest;
 pub mod measure;
 pub mod request;
 pub mod share;
+pub mod state;

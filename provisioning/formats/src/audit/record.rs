@@ -7,7 +7,7 @@
 use heapless::String;
 use serde::{Deserialize, Serialize};
 
-use crate::{bundle::body::Label, digest::Digest, limits};
+use crate::{bundle::body::Label, digest::Digest};
 
 /// Bytes of a record at most, without its length prefix. The largest is a snapshot: 64 tree nodes,
 /// a position of every client, and what policy adds.
@@ -393,4 +393,5 @@ impl Extend<u8> for Tail<'_> {
     }
 }
 
-const _: () = assert!(limits::NAME_BYTES <= 32, "a slug holds every name");
+#[cfg(test)]
+mod tests;
