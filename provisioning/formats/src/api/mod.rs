@@ -3,8 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
+mod answers;
 mod context;
 
+pub use answers::{
+    Accepted, Answer, Answers, AuditStatus, Block, Blocks, Collected, Connections, Decrypted,
+    Encrypted, Health, ItemError, Keyring, Keyrings, Status,
+};
 pub use context::Context;
 
 /// One item of `encrypt`.
