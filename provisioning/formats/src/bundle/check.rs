@@ -256,7 +256,10 @@ fn ascending<T: Ord>(
 }
 
 /// For tables whose order means something.
-fn distinct<T: Ord>(table: &'static str, entries: impl Iterator<Item = T>) -> Result<(), BodyError> {
+fn distinct<T: Ord>(
+    table: &'static str,
+    entries: impl Iterator<Item = T>,
+) -> Result<(), BodyError> {
     let mut sorted: Vec<T> = entries.collect();
     sorted.sort_unstable();
     let twice = sorted.windows(2).any(|pair| pair[0] == pair[1]);

@@ -93,4 +93,5 @@ fn split<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8], BundleError
     Ok(taken)
 }
 
-const TRUNCATED: BundleError = BundleError::Envelope("it ends after its last signature, not before");
+const TRUNCATED: BundleError =
+    BundleError::Envelope("it ends after its last signature, not before");

@@ -19,7 +19,9 @@ pub enum SshError {
     #[error("expected an SSH signature or public key, found other bytes")]
     Malformed,
     /// A key type, curve or hash that Casemate does not take.
-    #[error("expected Ed25519 or ECDSA P-256 (sk forms included) with sha256 or sha512, found another algorithm")]
+    #[error(
+        "expected Ed25519 or ECDSA P-256 (sk forms included) with sha256 or sha512, found another algorithm"
+    )]
     Algorithm,
     /// Made for something else.
     #[error("expected this signature namespace, found another")]
@@ -125,7 +127,9 @@ impl<'a> PublicKey<'a> {
         let curve = match kind {
             ED25519 | SK_ED25519 => {
                 let bytes = take_string(&mut rest)?.try_into().map_err(|_| SshError::Malformed)?;
-                Ed25519Key::from_bytes(bytes).map(Curve::Ed25519).map_err(|_| SshError::Malformed)?
+                Ed25519Key::from_bytes(bytes)
+                    .map(Curve::Ed25519)
+                    .map_err(|_| SshError::Malformed)?
             }
             _ => {
                 if take_string(&mut rest)? != b"nistp256" {
@@ -139,7 +143,11 @@ impl<'a> PublicKey<'a> {
             SK_ED25519 | SK_ECDSA => Some(take_string(&mut rest)?),
             _ => None,
         };
-        if rest.is_empty() { Ok(Self { kind, curve, application }) } else { Err(SshError::Malformed) }
+        if rest.is_empty() {
+            Ok(Self { kind, curve, application })
+        } else {
+            Err(SshError::Malformed)
+        }
     }
 
     fn verify(&self, signature: &[u8], signed: &[u8]) -> Result<(), SshError> {

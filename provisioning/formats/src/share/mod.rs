@@ -1,5 +1,9 @@
 //! Shares of the root: split k of n, encrypted to custodians, and sent back to a boot.
 
 pub mod age;
+pub mod file;
 pub mod seal;
 pub mod split;
+
+pub use file::ShareFile;
+pub use split::Share;
