@@ -1,1 +1,4 @@
-//! Tests across rooms.
+//! Tests across rooms: what they share.
+
+pub mod swtpm;
+pub mod tpm_proxy;

@@ -2,118 +2,106 @@
 //! holds a [`Tpm`] and sends it jobs. All sessions are HMAC, salted to the endorsement key, with
 //! parameters encrypted both ways.
 
+mod counter;
+mod error;
+mod identity;
+mod owner;
+mod pcr;
+mod quote;
+mod seal;
+mod session;
+mod template;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
 use casemate_formats::{
     bundle::body::EkTemplate,
     digest::{Digest, Name},
     request::Credential,
 };
-use std::sync::Arc;
+use tss_esapi::{
+    constants::{CapabilityType, PropertyTag},
+    structures::CapabilityData,
+};
 use zeroize::Zeroizing;
+
+pub use self::{
+    counter::Counter,
+    error::TpmError,
+    identity::Identity,
+    quote::Quote,
+    seal::{Blob, SealPolicy},
+};
+use self::{
+    owner::{Owner, Thread},
+    session::{Cover, Salted},
+};
+
+/// Bytes that may be sealed (design, section 6; the TPM takes no more under SHA-256).
+pub const SEALED_BYTES: usize = 128;
+/// Bytes of randomness a caller gets at once.
+const RANDOM_BYTES: usize = 64;
+/// Bytes that TPM2_GetRandom gives at once: every TPM gives a SHA-256 digest's size.
+const A_RANDOM: usize = 32;
+/// First handles of transient objects, loaded sessions (Part 2, 7.2).
+const HANDLE_RANGES: [u32; 2] = [0x8000_0000, 0x0200_0000];
 
 /// A handle to the owner thread. Calls block until the TPM has answered (async callers use
 /// `spawn_blocking`); cloning is cheap.
 #[derive(Clone)]
-pub struct Tpm {}
-
-/// Which NV counter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Counter {
-    /// Labels of sealed blobs (design, section 6).
-    Seal,
-    /// Ticks of the audit log (section 10).
-    Tick,
+pub struct Tpm {
+    inner: Arc<Inner>,
 }
 
-/// Public identity of this TPM: the same at every boot and after a clear.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// Template the EK was made from.
-    pub ek_template: EkTemplate,
-    /// TPMT_PUBLIC of the EK.
-    pub ek_public: Vec<u8>,
-    /// Name of the EK.
-    pub ek: Name,
-    /// DER certificate, where NV has one.
-    pub ek_certificate: Option<Vec<u8>>,
-    /// TPMT_PUBLIC of the AK.
-    pub ak_public: Vec<u8>,
-    /// Name of the AK.
-    pub ak: Name,
-}
-
-/// A sealed object as it is stored: TPM2B_PUBLIC and TPM2B_PRIVATE, never a context.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Blob {
-    /// TPM2B_PUBLIC.
-    pub public: Vec<u8>,
-    /// TPM2B_PRIVATE.
-    pub private: Vec<u8>,
-}
-
-/// What must hold for a blob to open: PolicyOR of PCR branches, then PolicyNV(counter <= label).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SealPolicy {
-    /// PolicyPCR digests in bundle order, 1 to 8 (`measure::branch`).
-    pub branches: Vec<Digest>,
-    /// Highest counter value at which it opens.
-    pub label: u64,
-}
-
-/// A quote by the AK over PCRs 0 to 15 of the sha256 bank.
-#[derive(Clone, Debug)]
-pub struct Quote {
-    /// TPMS_ATTEST.
-    pub attest: Vec<u8>,
-    /// TPMT_SIGNATURE.
-    pub signature: Vec<u8>,
-    /// PCR values 0 to 15, read around the quote and equal before and after.
-    pub pcrs: Vec<Digest>,
-}
-
-/// Why the TPM did not do it. No secret, no input inside.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TpmError {
-    /// No TPM 2.0 answers.
-    #[error("no TPM 2.0 answers")]
-    Absent,
-    /// The sha256 bank is missing or has not all 24 PCRs.
-    #[error("the TPM has no complete sha256 PCR bank")]
-    NoSha256Bank,
-    /// The blob is not this TPM's (TPM_RC_INTEGRITY at Load).
-    #[error("the sealed object was not made by this TPM")]
-    ForeignObject,
-    /// The policy does not hold now; nothing was sent to Unseal.
-    #[error("the sealing policy does not hold: {0}")]
-    PolicyRefused(&'static str),
-    /// The owner hierarchy has an authorisation that is not ours.
-    #[error("the owner hierarchy has a foreign authorisation")]
-    ForeignOwner,
-    /// The credential was made for another EK or AK.
-    #[error("the credential was made for another TPM or key")]
-    ForeignCredential,
-    /// The TPM answered something else: its response code.
-    #[error("TPM response code {0:#x}")]
-    Response(u32),
-    /// The owner thread is gone.
-    #[error("the TPM's thread has ended")]
-    Gone,
+struct Inner {
+    thread: Thread,
+    identity: RwLock<Arc<Identity>>,
 }
 
 impl Tpm {
-    /// Connects (`device:/dev/tpmrm0`, `swtpm:path=…`), makes EK, AK and SRK from their templates.
+    /// Connects (`device:/dev/tpmrm0`, `swtpm:path=…`), makes EK and AK from their templates, checks
+    /// the sha256 bank. Without `template`: P-384 when the TPM has the certificate for it.
     ///
     /// # Errors
     /// [`TpmError::Absent`], [`TpmError::NoSha256Bank`], [`TpmError::ForeignOwner`].
     pub fn open(tcti: &str, template: Option<EkTemplate>) -> Result<Self, TpmError> {
-        let _ = (tcti, template);
-        todo!()
+        let (thread, identity) = Thread::start(tcti, template, |owner| {
+            owner.session(|owner, session| {
+                owner.require_sha256_bank(session)?;
+                owner.identify(session)
+            })
+        })?;
+        let identity = RwLock::new(Arc::new(identity));
+        Ok(Self { inner: Arc::new(Inner { thread, identity }) })
     }
 
-    /// Who this TPM is (under the EK template chosen now).
+    /// Who this TPM is (under the EK template in use).
     #[must_use]
     pub fn identity(&self) -> Arc<Identity> {
-        todo!()
+        Arc::clone(&self.inner.identity.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Demands the endorsement key that a bundle lists, and salts every session to it from now on.
+    ///
+    /// # Errors
+    /// [`TpmError::ForeignEndorsement`]: this TPM has another one; the former stays in use.
+    pub fn expect_ek(&self, expected: &Name, template: EkTemplate) -> Result<(), TpmError> {
+        let before = self.identity();
+        if before.ek_template == template {
+            return if before.ek == *expected { Ok(()) } else { Err(TpmError::ForeignEndorsement) };
+        }
+        let expected = expected.clone();
+        let identity = self.inner.thread.run(move |owner| {
+            owner.use_template(template)?;
+            let identity = owner.session(|owner, session| owner.identify(session))?;
+            if identity.ek == expected {
+                return Ok(identity);
+            }
+            owner.use_template(before.ek_template)?;
+            Err(TpmError::ForeignEndorsement)
+        })?;
+        *self.inner.identity.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(identity);
+        Ok(())
     }
 
     /// Random bytes through an encrypted session, at most 64.
@@ -121,8 +109,21 @@ impl Tpm {
     /// # Errors
     /// Any [`TpmError`].
     pub fn random(&self, bytes: usize) -> Result<Zeroizing<Vec<u8>>, TpmError> {
-        let _ = bytes;
-        todo!()
+        self.job(move |owner, session| {
+            let wanted = bytes.min(RANDOM_BYTES);
+            let mut random = Zeroizing::new(Vec::with_capacity(RANDOM_BYTES + A_RANDOM));
+            while random.len() < wanted {
+                let some = owner.command(&[session.covering(Cover::Response)], |context| {
+                    context.get_random(A_RANDOM)
+                })?;
+                if some.is_empty() {
+                    return Err(TpmError::Nonsense("no random bytes"));
+                }
+                random.extend_from_slice(&some);
+            }
+            random.truncate(wanted);
+            Ok(random)
+        })
     }
 
     /// All 24 PCRs of the sha256 bank.
@@ -130,35 +131,36 @@ impl Tpm {
     /// # Errors
     /// Any [`TpmError`].
     pub fn pcrs(&self) -> Result<[Digest; 24], TpmError> {
-        todo!()
+        self.job(Owner::all_pcrs)
     }
 
-    /// Extends a PCR with the SHA-256 of a word (no NUL), in every active bank.
+    /// Extends a PCR with the digest of a word (no NUL), in every active bank.
     ///
     /// # Errors
     /// Any [`TpmError`].
     pub fn extend(&self, pcr: u8, word: &str) -> Result<(), TpmError> {
-        let _ = (pcr, word);
-        todo!()
+        let word = word.to_owned();
+        self.job(move |owner, session| owner.extend(session, pcr, &word))
     }
 
-    /// Seals at most 128 bytes. Checks its own output's policy digest before it returns.
+    /// Seals at most [`SEALED_BYTES`]. What it returns has the asked policy and was loaded once.
     ///
     /// # Errors
-    /// Any [`TpmError`].
+    /// [`TpmError::ForeignOwner`], any other.
     pub fn seal(&self, secret: Zeroizing<Vec<u8>>, policy: &SealPolicy) -> Result<Blob, TpmError> {
-        let _ = (secret, policy);
-        todo!()
+        let policy = policy.clone();
+        self.job(move |owner, session| owner.seal(session, &secret, &policy))
     }
 
-    /// Opens a blob. `pcrs` chosen by the TPM's present state; the session's policy digest is compared
+    /// Opens a blob. The TPM's PCRs of now choose the branch; the session's policy digest is compared
     /// with the blob's before Unseal is sent.
     ///
     /// # Errors
-    /// [`TpmError::ForeignObject`], [`TpmError::PolicyRefused`], any other.
+    /// [`TpmError::ForeignObject`], [`TpmError::PolicyRefused`], [`TpmError::NoCounter`],
+    /// [`TpmError::ForeignOwner`], any other.
     pub fn unseal(&self, blob: &Blob, policy: &SealPolicy) -> Result<Zeroizing<Vec<u8>>, TpmError> {
-        let _ = (blob, policy);
-        todo!()
+        let (blob, policy) = (blob.clone(), policy.clone());
+        self.job(move |owner, session| owner.unseal(session, &blob, &policy))
     }
 
     /// Value of a counter; `None`: not defined, or never incremented.
@@ -166,26 +168,31 @@ impl Tpm {
     /// # Errors
     /// Any [`TpmError`].
     pub fn counter(&self, counter: Counter) -> Result<Option<u64>, TpmError> {
-        let _ = counter;
-        todo!()
+        self.job(move |owner, session| owner.counter(session, counter))
     }
 
     /// Defines a counter that is missing (and increments it once, so that it can be read).
     ///
     /// # Errors
-    /// Any [`TpmError`].
+    /// [`TpmError::ForeignOwner`], any other.
     pub fn define_counter(&self, counter: Counter) -> Result<u64, TpmError> {
-        let _ = counter;
-        todo!()
+        self.job(move |owner, session| owner.define_counter(session, counter))
     }
 
     /// Increments once; the new value.
     ///
     /// # Errors
-    /// Any [`TpmError`].
+    /// [`TpmError::NoCounter`], any other.
     pub fn increment(&self, counter: Counter) -> Result<u64, TpmError> {
-        let _ = counter;
-        todo!()
+        self.job(move |owner, session| owner.increment(session, counter))
+    }
+
+    /// Increments until the counter is at least `to`; its value.
+    ///
+    /// # Errors
+    /// [`TpmError::NoCounter`], any other.
+    pub fn raise(&self, counter: Counter, to: u64) -> Result<u64, TpmError> {
+        self.job(move |owner, session| owner.raise(session, counter, to))
     }
 
     /// Quotes PCRs 0 to 15 with this extraData.
@@ -193,8 +200,8 @@ impl Tpm {
     /// # Errors
     /// Any [`TpmError`].
     pub fn quote(&self, extra_data: &Digest) -> Result<Quote, TpmError> {
-        let _ = extra_data;
-        todo!()
+        let extra_data = *extra_data;
+        self.job(move |owner, session| owner.quote(session, &extra_data))
     }
 
     /// TPM2_ActivateCredential: the secret inside.
@@ -202,23 +209,54 @@ impl Tpm {
     /// # Errors
     /// [`TpmError::ForeignCredential`], any other.
     pub fn activate(&self, credential: &Credential) -> Result<Zeroizing<Vec<u8>>, TpmError> {
-        let _ = credential;
-        todo!()
+        let credential = credential.clone();
+        self.job(move |owner, session| owner.activate(session, &credential))
     }
 
-    /// TPM_PT_LOCKOUT_COUNTER, read without the cache: must stay 0.
+    /// TPM_PT_LOCKOUT_COUNTER, read without the library's cache: must stay 0.
     ///
     /// # Errors
     /// Any [`TpmError`].
     pub fn lockout_counter(&self) -> Result<u32, TpmError> {
-        todo!()
+        self.job(|owner, session| {
+            let (data, _) = owner.command(&[session.covering(Cover::Audit)], |context| {
+                let property = PropertyTag::LockoutCounter.into();
+                context.get_capability(CapabilityType::TpmProperties, property, 1)
+            })?;
+            let CapabilityData::TpmProperties(properties) = data else {
+                return Err(TpmError::Nonsense("another capability than asked for"));
+            };
+            properties
+                .find(PropertyTag::LockoutCounter)
+                .map(|property| property.value())
+                .ok_or(TpmError::Nonsense("no lockout counter"))
+        })
     }
 
-    /// Handles of transient objects and loaded sessions now (for the test of leaks).
+    /// Transient objects and loaded sessions between two jobs (for the test of leaks).
     ///
     /// # Errors
     /// Any [`TpmError`].
     pub fn open_handles(&self) -> Result<usize, TpmError> {
-        todo!()
+        self.inner.thread.run(|owner| {
+            let mut open = 0;
+            for first in HANDLE_RANGES {
+                let (data, _) = owner.command(&[], |context| {
+                    context.get_capability(CapabilityType::Handles, first, 64)
+                })?;
+                if let CapabilityData::Handles(handles) = data {
+                    open += handles.into_inner().len();
+                }
+            }
+            Ok(open)
+        })
+    }
+
+    /// A job under one fresh salted session.
+    fn job<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Owner, Salted) -> Result<T, TpmError> + Send + 'static,
+    ) -> Result<T, TpmError> {
+        self.inner.thread.run(move |owner| owner.session(work))
     }
 }

@@ -1,0 +1,160 @@
+//! A software TPM on unix sockets in a folder of its own, for tests of the real TPM room. It ends
+//! with its owner, panic or not.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use casemate_qemu::{
+    child::{Guard, wait_until},
+    swtpm::{Banks, Swtpm},
+};
+use tempfile::TempDir;
+
+/// A TPM that runs.
+pub struct SoftTpm {
+    folder: TempDir,
+    state: PathBuf,
+    running: Option<Guard>,
+}
+
+impl SoftTpm {
+    /// A blank TPM without certificates (so its EK is P-256), switched on.
+    ///
+    /// # Errors
+    /// swtpm is missing or does not start.
+    pub fn blank() -> Result<Self> {
+        let folder = TempDir::new()?;
+        let state = folder.path().join("tpm");
+        fs::create_dir(&state)?;
+        Self::on(folder, state)
+    }
+
+    /// A TPM with certificates from a manufacturer (so its EK is P-384), switched on.
+    ///
+    /// # Errors
+    /// swtpm or swtpm_setup is missing or does not start.
+    pub fn manufactured(banks: Banks) -> Result<Self> {
+        let folder = TempDir::new()?;
+        let made = Swtpm::manufacture(folder.path(), banks)?;
+        let state = made.state().to_owned();
+        Self::on(folder, state)
+    }
+
+    /// What `Tpm::open` takes.
+    #[must_use]
+    pub fn tcti(&self) -> String {
+        format!("swtpm:path={}", self.socket().display())
+    }
+
+    /// The data socket; the control socket lies beside it with `.ctrl`.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("socket")
+    }
+
+    /// Folder for whatever belongs to this TPM.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Power off and on at once, without a shutdown command.
+    ///
+    /// # Errors
+    /// swtpm does not start.
+    pub fn power_cycle(&mut self) -> Result<()> {
+        self.running = None;
+        self.start()
+    }
+
+    /// Power off.
+    pub fn power_off(&mut self) {
+        self.running = None;
+    }
+
+    /// TPM2_Clear with platform authorisation, as a firmware menu does it. Nobody may be connected.
+    ///
+    /// # Errors
+    /// The TPM refuses.
+    pub fn clear(&self) -> Result<()> {
+        // TPM_ST_SESSIONS, TPM_CC_Clear, TPM_RH_PLATFORM, one empty password session.
+        self.command(0x126, &[0x4000_000c], &[])
+    }
+
+    /// Extends a PCR (sha256) by a digest. Nobody may be connected.
+    ///
+    /// # Errors
+    /// The TPM refuses.
+    pub fn extend(&self, pcr: u8, digest: [u8; 32]) -> Result<()> {
+        let parameters = [&[0, 0, 0, 1, 0, 0x0b][..], &digest].concat();
+        self.command(0x182, &[u32::from(pcr)], &parameters)
+    }
+
+    /// Sets the owner's authorisation, as another OS might.
+    ///
+    /// # Errors
+    /// The TPM refuses.
+    pub fn own(&self, authorisation: &[u8]) -> Result<()> {
+        let length = u16::try_from(authorisation.len())?;
+        self.command(0x129, &[0x4000_0001], &[&length.to_be_bytes()[..], authorisation].concat())
+    }
+
+    /// One command with an empty password session for its first handle.
+    ///
+    /// # Errors
+    /// The TPM refuses.
+    pub fn command(&self, code: u32, handles: &[u32], parameters: &[u8]) -> Result<()> {
+        let mut body = code.to_be_bytes().to_vec();
+        for handle in handles {
+            body.extend(handle.to_be_bytes());
+        }
+        body.extend([0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0]);
+        body.extend(parameters);
+        let size = u32::try_from(body.len() + 6)?;
+        let mut stream = UnixStream::connect(self.socket()).context("swtpm's socket")?;
+        stream.write_all(&[&[0x80, 0x02][..], &size.to_be_bytes(), &body].concat())?;
+        let mut header = [0; 10];
+        stream.read_exact(&mut header)?;
+        let code = header[6..].iter().fold(0_u32, |n, byte| n << 8 | u32::from(*byte));
+        ensure!(code == 0, "the TPM answered {code:#x}");
+        let rest = header[2..6].iter().fold(0_usize, |n, byte| n << 8 | usize::from(*byte));
+        stream.read_exact(&mut vec![0; rest.saturating_sub(10)])?;
+        Ok(())
+    }
+
+    fn on(folder: TempDir, state: PathBuf) -> Result<Self> {
+        let mut this = Self { folder, state, running: None };
+        this.start()?;
+        Ok(this)
+    }
+
+    fn start(&mut self) -> Result<()> {
+        let socket = self.socket();
+        let control = socket.with_extension("ctrl");
+        for stale in [&socket, &control] {
+            let _ = fs::remove_file(stale);
+        }
+        // The TSS finds the control socket by adding `.ctrl` to the path.
+        let mut command = Command::new("swtpm");
+        command
+            .args(["socket", "--tpm2", "--flags", "startup-clear", "--tpmstate"])
+            .arg(format!("dir={}", self.state.display()))
+            .arg("--server")
+            .arg(format!("type=unixio,path={}", socket.display()))
+            .arg("--ctrl")
+            .arg(format!("type=unixio,path={}", control.display()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        self.running = Some(Guard::spawn("swtpm", &mut command)?);
+        wait_until("swtpm's sockets", Duration::from_secs(10), || {
+            socket.exists() && control.exists()
+        })
+    }
+}
