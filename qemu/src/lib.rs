@@ -5,6 +5,7 @@ pub mod child;
 pub mod firmware;
 pub mod machine;
 pub mod monitor;
+pub mod partition;
 pub mod serial;
 pub mod swtpm;
 pub mod varstore;
