@@ -79,18 +79,18 @@ pub struct Failure {
     /// Whose turn it is.
     kind: Kind,
     /// Stable name of the reason, for programs and runbooks.
-    code: String,
+    code: Box<str>,
     /// One sentence.
-    message: String,
+    message: Box<str>,
     /// What should have been there.
     #[serde(skip_serializing_if = "Option::is_none")]
-    expected: Option<String>,
+    expected: Option<Box<str>>,
     /// What was there.
     #[serde(skip_serializing_if = "Option::is_none")]
-    found: Option<String>,
+    found: Option<Box<str>>,
     /// What to do next.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
+    next: Option<Box<str>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -103,18 +103,25 @@ enum Kind {
 impl Failure {
     /// What was checked does not hold: exit code 1.
     #[must_use]
-    pub fn refused(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::new(Kind::Refused, code.into(), message.into())
+    pub fn refused(code: impl Into<Box<str>>, message: impl Into<Box<str>>) -> Self {
+        Self::new(Kind::Refused, code, message)
     }
 
     /// The command could not do its work here (file, tool, network, usage): exit code 2.
     #[must_use]
-    pub fn environment(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::new(Kind::Environment, code.into(), message.into())
+    pub fn environment(code: impl Into<Box<str>>, message: impl Into<Box<str>>) -> Self {
+        Self::new(Kind::Environment, code, message)
     }
 
-    fn new(kind: Kind, code: String, message: String) -> Self {
-        Self { kind, code, message, expected: None, found: None, next: None }
+    fn new(kind: Kind, code: impl Into<Box<str>>, message: impl Into<Box<str>>) -> Self {
+        Self {
+            kind,
+            code: code.into(),
+            message: message.into(),
+            expected: None,
+            found: None,
+            next: None,
+        }
     }
 
     /// A file that could not be read or written.
@@ -126,21 +133,21 @@ impl Failure {
     /// Says what should have been there.
     #[must_use]
     pub fn expected(mut self, expected: impl Display) -> Self {
-        self.expected = Some(expected.to_string());
+        self.expected = Some(expected.to_string().into());
         self
     }
 
     /// Says what was there.
     #[must_use]
     pub fn found(mut self, found: impl Display) -> Self {
-        self.found = Some(found.to_string());
+        self.found = Some(found.to_string().into());
         self
     }
 
     /// Says what to do next.
     #[must_use]
     pub fn next(mut self, next: impl Display) -> Self {
-        self.next = Some(next.to_string());
+        self.next = Some(next.to_string().into());
         self
     }
 
