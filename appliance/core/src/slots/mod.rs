@@ -16,7 +16,7 @@ pub enum Blob {
     None,
     /// Not tried.
     Untried,
-    /// It loaded, opened, and its content matched its bundle.
+    /// It loaded, opened, and its content matched its bundle; or it was sealed on this boot.
     Opened,
     /// It did not.
     Failed,
@@ -103,11 +103,14 @@ pub enum Accept {
 }
 
 impl Plan {
-    /// The label of the slot and of its blob's policy; `counter` as it is once the new life began
-    /// (or as it was read, where there is none).
+    /// The label of the slot and of its blob's policy, given the counter as it is once the new life
+    /// began (or as it was read, where there is none). A slot without a blob has label 0.
     #[must_use]
     pub fn label(&self, counter: u64) -> u64 {
-        todo!()
+        match self.new_life {
+            true => counter,
+            false => self.label,
+        }
     }
 
     /// Where the counter has to be in the end; `None`: as it is.
@@ -117,36 +120,57 @@ impl Plan {
     }
 }
 
+impl Slot {
+    /// What ranks slots: the higher one's bundle is in force.
+    fn rank(&self) -> (u64, u64) {
+        (self.seq, self.write_number)
+    }
+
+    /// Whether its blob can open at this counter, as far as can be said without opening it.
+    fn may_live(&self, counter: u64) -> bool {
+        matches!(self.blob, Blob::Untried | Blob::Opened) && self.in_window(counter)
+    }
+
+    fn in_window(&self, counter: u64) -> bool {
+        (counter..=counter.saturating_add(LABEL_STEP)).contains(&self.label)
+    }
+}
+
 impl View {
     /// The slot in force: the highest (seq, write number).
     #[must_use]
     pub fn in_force(&self) -> Option<usize> {
-        todo!()
+        self.indices().max_by_key(|i| self.rank(*i))
     }
 
     /// Slots to be tried at boot, in this order, until one opens. Empty when nothing may live.
     #[must_use]
-    pub fn candidates(&self) -> Vec<usize> {
-        todo!()
+    pub fn candidates(&self) -> heapless::Vec<usize, SLOTS> {
+        let mut out: heapless::Vec<_, SLOTS> = self.living().map(|(i, _)| i).collect();
+        out.sort_unstable_by_key(|i| core::cmp::Reverse(self.rank(*i)));
+        out
     }
 
-    /// After a blob opened (its slot is [`Blob::Opened`]): the counter is raised to this first...
+    /// Once a blob opened (its slot is [`Blob::Opened`], its content matched its bundle and its root
+    /// the fingerprint): the counter is raised to this, which ends what an interrupted accept left.
     #[must_use]
     pub fn finish(&self) -> Option<u64> {
-        todo!()
+        let (_, opened) = self.opened()?;
+        (self.counter? < opened.label).then_some(opened.label)
     }
 
-    /// ... and then, where the open blob is not the one in force, it is sealed anew under the
-    /// bundle in force before anything is served.
+    /// After [`Self::finish`]: where the blob that opened is not the one in force, it is sealed anew
+    /// under the bundle in force before anything is served.
     #[must_use]
     pub fn reseal(&self) -> Option<Plan> {
-        todo!()
+        let (opened, _) = self.opened()?;
+        if self.in_force()? == opened { None } else { self.seal_again() }
     }
 
-    /// Seals anew under the bundle in force (a pending root came or went).
+    /// Seals anew under the bundle in force: a root, or a pending one, came in.
     #[must_use]
     pub fn seal_again(&self) -> Option<Plan> {
-        todo!()
+        Some(self.seal(self.slots[self.in_force()?]?.seq))
     }
 
     /// Plans the acceptance of a verified bundle.
@@ -154,13 +178,105 @@ impl View {
     /// # Errors
     /// [`Refused`]; nothing changes.
     pub fn accept(&self, seq: u64, digest: &Digest, keep: Keep) -> Result<Accept, Refused> {
-        todo!()
+        if let Some(in_force) = self.in_force().and_then(|i| self.slots[i]) {
+            if seq < in_force.seq {
+                return Err(Refused::SeqLower { in_force: in_force.seq });
+            }
+            if seq == in_force.seq {
+                let same = in_force.digest == *digest;
+                return if same { Ok(Accept::InForce) } else { Err(Refused::SeqFork) };
+            }
+        }
+        // What is to be destroyed cannot die of a step; everything else has to stay within reach.
+        if keep != Keep::Destroy
+            && let Some((_, base)) = self.base()
+            && seq.saturating_sub(base.seq) > LABEL_STEP
+        {
+            return Err(Refused::SeqStep { sealed: base.seq });
+        }
+        Ok(Accept::Write(match keep {
+            Keep::Seal => self.seal(seq),
+            Keep::Leave => self.without_blob(None),
+            Keep::Destroy => self.without_blob(self.destroy()),
+        }))
     }
 
-    /// At boot, under a bundle in force that wants nothing kept here: the counter goes beyond every
-    /// blob that may live. `None`: none does.
+    /// The counter value beyond every blob that may live, tried or not; `None`: there is none. For a
+    /// boot whose bundle in force wants nothing kept here (an accept of it may have been cut short).
     #[must_use]
     pub fn destroy(&self) -> Option<u64> {
-        todo!()
+        let counter = self.counter?;
+        let blobs = self.slots.iter().flatten().filter(|slot| slot.blob != Blob::None);
+        let labels = blobs.filter(|slot| slot.in_window(counter)).map(|slot| slot.label);
+        labels.max().map(|label| label.saturating_add(1))
+    }
+
+    /// A blob under the bundle `seq`: the life goes on from the blob that lives, or a new one begins.
+    fn seal(&self, seq: u64) -> Plan {
+        // A step is 64 at most: more would leave the new blob out of reach while the old one dies.
+        // (Only sealing under the bundle in force can be asked for more, where blobs failed.)
+        let label = self.base().map(|(_, base)| {
+            base.label.saturating_add(seq.saturating_sub(base.seq).min(LABEL_STEP))
+        });
+        Plan {
+            new_life: label.is_none(),
+            slot: self.free(),
+            write_number: self.next_write(),
+            blob: true,
+            label: label.unwrap_or(0),
+            raise: label.filter(|label| self.counter.is_some_and(|counter| counter < *label)),
+        }
+    }
+
+    fn without_blob(&self, raise: Option<u64>) -> Plan {
+        Plan {
+            new_life: false,
+            slot: self.free(),
+            write_number: self.next_write(),
+            blob: false,
+            label: 0,
+            raise,
+        }
+    }
+
+    /// The slot that must survive: what opened, else the highest label of those that may live.
+    fn base(&self) -> Option<(usize, Slot)> {
+        self.opened().or_else(|| self.living().max_by_key(|(_, slot)| (slot.label, slot.rank())))
+    }
+
+    fn opened(&self) -> Option<(usize, Slot)> {
+        let opened = self.living().filter(|(_, slot)| slot.blob == Blob::Opened);
+        opened.max_by_key(|(_, slot)| slot.rank())
+    }
+
+    /// The slot to write: neither in force nor the one that must survive; of the others an empty or
+    /// torn one first, then one that cannot live, then the oldest.
+    fn free(&self) -> usize {
+        let kept = [self.in_force(), self.base().map(|(i, _)| i)];
+        (0..SLOTS)
+            .filter(|i| !kept.contains(&Some(*i)))
+            .min_by_key(|i| (self.living().any(|(living, _)| living == *i), self.rank(*i)))
+            .expect("three slots, of which two are kept")
+    }
+
+    fn next_write(&self) -> u64 {
+        let highest = self.slots.iter().flatten().map(|slot| slot.write_number).max();
+        highest.unwrap_or(0).saturating_add(1)
+    }
+
+    fn living(&self) -> impl Iterator<Item = (usize, Slot)> {
+        let slots = self.indices().filter_map(|i| Some((i, self.slots[i]?)));
+        slots.filter(|(_, slot)| self.counter.is_some_and(|counter| slot.may_live(counter)))
+    }
+
+    fn indices(&self) -> impl Iterator<Item = usize> {
+        (0..SLOTS).filter(|i| self.slots[*i].is_some())
+    }
+
+    fn rank(&self, index: usize) -> Option<(u64, u64)> {
+        self.slots[index].map(|slot| slot.rank())
     }
 }
+
+#[cfg(test)]
+mod tests;
