@@ -197,14 +197,35 @@ codes! {
             "Bytes follow where the bundle should end"
             "Push the file as it was built.";
         UnknownVersion 400 "unknown-version" Operations
-            "The bundle has a format or section that this image does not know"
+            "The bundle, or a section of it, has a format version that this image does not know"
             "Update the image before the bundle, or build with the matching tool.";
+        UnknownSection 400 "unknown-section" Operations
+            "The bundle has a section that this image does not know"
+            "Update the image before the bundle, or build with the matching tool.";
+        MissingSection 400 "missing-section" Operations
+            "The bundle lacks a section that every bundle has"
+            "Build it with `casemate bundle build`.";
+        SectionOrder 400 "section-order" Operations
+            "The bundle's sections are not in ascending order"
+            "Build it with `casemate bundle build`.";
         NotCanonical 400 "not-canonical" Operations
             "The bundle is not encoded in its one way"
             "Build it with `casemate bundle build`.";
         Duplicate 400 "duplicate" Signers
             "The bundle names something twice"
             "Name each host, client, key, keyring, custodian once.";
+        Unsorted 400 "unsorted" Operations
+            "A table of the bundle is not in ascending order"
+            "Build it with `casemate bundle build`.";
+        ReservedRole 400 "reserved-role" Signers
+            "A client has a role that does not exist, or not at this place"
+            "`casemate bundle check` lists the roles; encrypt, decrypt, rewrap, index stand on keyrings.";
+        TooManyBranches 400 "too-many-branches" Signers
+            "A host has more than 8 pairs of image and PCR 7 value"
+            "Drop images or PCR 7 values that are no longer booted.";
+        OutOfRange 400 "out-of-range" Signers
+            "A number or address of the bundle is outside its range"
+            "`casemate bundle check` names it.";
         TableTooLarge 400 "table-too-large" Signers
             "A table of the bundle is larger than the firmware holds"
             "`casemate bundle check` prints each table and its capacity.";

@@ -28,6 +28,11 @@ pub struct Answer {
     /// One age file for each custodian.
     #[serde(with = "crate::api::b64_list")]
     pub shares: Vec<Vec<u8>>,
+    /// TPMT_PUBLIC of the AK that quoted; the bundle pins its Name.
+    #[serde(with = "crate::api::b64")]
+    pub ak_public: Vec<u8>,
+    /// PCR values 0 to 15 of the sha256 bank, as read beside the quote.
+    pub pcrs: Vec<Digest>,
     /// TPMS_ATTEST by the AK over PCRs 0 to 15, extraData = [`Answer::extra_data`].
     #[serde(with = "crate::api::b64")]
     pub attest: Vec<u8>,
@@ -43,6 +48,8 @@ impl Answer {
         let list = |items: &[Vec<u8>]| {
             tagged("list", &items.iter().map(Vec::as_slice).collect::<Vec<_>>())
         };
+        let commitments = self.commitments.iter().map(AsRef::as_ref).collect::<Vec<_>>();
+        let wrapped = self.wrapped.iter().map(Vec::as_slice).collect::<Vec<_>>();
         tagged(
             "genesis",
             &[
@@ -50,9 +57,9 @@ impl Answer {
                 &self.generation.to_be_bytes(),
                 &self.fingerprint.0,
                 &self.split.to_be_bytes(),
-                &tagged("list", &self.commitments.iter().map(AsRef::as_ref).collect::<Vec<_>>()).0,
+                &tagged("list", &commitments).0,
                 &self.authority,
-                self.wrapped.as_deref().unwrap_or_default(),
+                &tagged("list", &wrapped).0,
                 &list(&self.shares).0,
             ],
         )

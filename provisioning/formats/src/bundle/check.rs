@@ -265,3 +265,6 @@ fn distinct<T: Ord>(
     let twice = sorted.windows(2).any(|pair| pair[0] == pair[1]);
     if twice { Err(BodyError::Duplicate(table)) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,9 +35,9 @@ impl Envelope {
         let mut rest = bytes
             .strip_prefix(MAGIC)
             .ok_or(BundleError::Envelope("it starts with `casemate-bundle`"))?;
-        let [high, low] = take(&mut rest)?;
-        if u16::from_be_bytes([high, low]) != VERSION {
-            return Err(BundleError::Envelope("its version is 1"));
+        let version = u16::from_be_bytes(take(&mut rest)?);
+        if version != VERSION {
+            return Err(BundleError::UnknownVersion(version));
         }
         let length = usize::try_from(u32::from_be_bytes(take(&mut rest)?)).unwrap_or(usize::MAX);
         let body = split(&mut rest, length)?.to_vec();
@@ -82,16 +82,16 @@ impl Envelope {
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], BundleError> {
-    let (taken, after) = rest.split_first_chunk().ok_or(TRUNCATED)?;
+    let (taken, after) = rest.split_first_chunk().ok_or(BundleError::Truncated)?;
     *rest = after;
     Ok(*taken)
 }
 
 fn split<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8], BundleError> {
-    let (taken, after) = rest.split_at_checked(length).ok_or(TRUNCATED)?;
+    let (taken, after) = rest.split_at_checked(length).ok_or(BundleError::Truncated)?;
     *rest = after;
     Ok(taken)
 }
 
-const TRUNCATED: BundleError =
-    BundleError::Envelope("it ends after its last signature, not before");
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::code::Code;
+
 /// What is wrong with a bundle as it arrived.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum BundleError {
@@ -16,6 +18,12 @@ pub enum BundleError {
     /// The envelope around body and signatures.
     #[error("expected a bundle envelope: {0}")]
     Envelope(&'static str),
+    /// The envelope ends within body or signatures.
+    #[error("expected more bytes: the bundle ends within its body or signatures")]
+    Truncated,
+    /// A version of the envelope that this code does not know.
+    #[error("expected version 1 of the bundle envelope, found {0}")]
+    UnknownVersion(u16),
     /// Bytes after the last signature.
     #[error("expected nothing after the last signature, found {0} bytes")]
     TrailingBytes(usize),
@@ -121,43 +129,42 @@ pub enum BodyError {
 }
 
 impl BundleError {
-    /// The stable name of the refusal.
+    /// The stable code of the refusal.
     #[must_use]
-    pub const fn slug(&self) -> &'static str {
+    pub const fn code(&self) -> Code {
         match self {
-            Self::TooLarge { .. } => "too-large",
-            Self::Envelope(_) => "malformed-bundle",
-            Self::TrailingBytes(_) => "trailing-bytes",
-            Self::TooFewSignatures { .. } => "too-few-signatures",
-            Self::Body(body) => body.slug(),
-            Self::ForeignNamespace => "foreign-namespace",
+            Self::TooLarge { .. } => Code::TooLarge,
+            Self::Envelope(_) => Code::MalformedBundle,
+            Self::Truncated => Code::Truncated,
+            Self::UnknownVersion(_) => Code::UnknownVersion,
+            Self::TrailingBytes(_) => Code::TrailingBytes,
+            Self::TooFewSignatures { .. } => Code::TooFewSignatures,
+            Self::Body(body) => body.code(),
+            Self::ForeignNamespace => Code::ForeignNamespace,
         }
     }
 }
 
 impl BodyError {
-    /// The stable name of the refusal.
+    /// The stable code of the refusal.
     #[must_use]
-    pub const fn slug(&self) -> &'static str {
+    pub const fn code(&self) -> Code {
         match self {
-            Self::Truncated(_) => "truncated",
-            Self::UnknownVersion { .. } => "unknown-version",
-            Self::UnknownSection(_) => "unknown-section",
-            Self::DuplicateSection(_) => "duplicate-section",
-            Self::DescendingSection(_) => "descending-section",
-            Self::MissingSection(_) => "missing-section",
-            Self::TrailingBytes(_) => "trailing-bytes",
-            Self::NotCanonical(_) => "not-canonical",
-            Self::Malformed(_) => "malformed-bundle",
-            Self::BeyondCapacity(_) | Self::TooLarge { .. } => "too-large",
-            Self::TooManyBranches(_) => "too-many-branches",
-            Self::Empty(_) => "empty-table",
-            Self::Unsorted(_) => "unsorted",
-            Self::Duplicate(_) => "duplicate",
-            Self::ReservedRole(_) => "reserved-role",
-            Self::OutOfRange(_) => "out-of-range",
-            Self::Dangling(_) => "dangling-name",
-            Self::Root(_) => "root-inconsistent",
+            Self::Truncated(_) => Code::Truncated,
+            Self::UnknownVersion { .. } => Code::UnknownVersion,
+            Self::UnknownSection(_) => Code::UnknownSection,
+            Self::DuplicateSection(_) | Self::Duplicate(_) => Code::Duplicate,
+            Self::DescendingSection(_) => Code::SectionOrder,
+            Self::MissingSection(_) => Code::MissingSection,
+            Self::TrailingBytes(_) => Code::TrailingBytes,
+            Self::NotCanonical(_) => Code::NotCanonical,
+            Self::Malformed(_) => Code::MalformedBundle,
+            Self::BeyondCapacity(_) | Self::TooLarge { .. } => Code::TableTooLarge,
+            Self::TooManyBranches(_) => Code::TooManyBranches,
+            Self::Unsorted(_) => Code::Unsorted,
+            Self::ReservedRole(_) => Code::ReservedRole,
+            Self::OutOfRange(_) => Code::OutOfRange,
+            Self::Empty(_) | Self::Dangling(_) | Self::Root(_) => Code::Inconsistent,
         }
     }
 }

@@ -99,3 +99,6 @@ impl Tally {
         tally
     }
 }
+
+#[cfg(test)]
+mod tests;

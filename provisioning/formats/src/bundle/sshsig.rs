@@ -231,3 +231,6 @@ fn put_string(out: &mut Vec<u8>, part: &[u8]) {
     out.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
     out.extend_from_slice(part);
 }
+
+#[cfg(test)]
+mod tests;

@@ -143,3 +143,6 @@ fn value<T: Serialize + DeserializeOwned>(
     }
     Ok(value)
 }
+
+#[cfg(test)]
+mod tests;

@@ -152,12 +152,12 @@ fn checksum(values: &[u8]) -> u32 {
     let prefix = b"age".iter().map(|c| c >> 5).chain([0]).chain(b"age".iter().map(|c| c & 31));
     prefix.chain(values.iter().copied()).fold(1, |sum, value| {
         let top = sum >> 25;
-        GENERATOR
-            .iter()
-            .enumerate()
-            .fold((sum & 0x01ff_ffff) << 5 ^ u32::from(value), |sum, (at, generator)| {
+        GENERATOR.iter().enumerate().fold(
+            (sum & 0x01ff_ffff) << 5 ^ u32::from(value),
+            |sum, (at, generator)| {
                 if top >> at & 1 == 1 { sum ^ generator } else { sum }
-            })
+            },
+        )
     })
 }
 

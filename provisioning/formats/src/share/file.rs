@@ -120,3 +120,6 @@ fn part<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8], ShareFileErr
     *rest = after;
     Ok(taken)
 }
+
+#[cfg(test)]
+mod tests;
