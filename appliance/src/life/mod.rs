@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use casemate_core::phase::Phase;
+use casemate_core::{phase::Phase, root::Chain};
 use casemate_formats::{
     anchors::Anchors,
     bundle::{Verified, body::Host},
+    code::Code,
     digest::Digest,
     genesis,
 };
@@ -79,6 +80,40 @@ impl Life {
     pub fn hpke_key(&self) -> Digest {
         todo!()
     }
+
+    /// Every generation's root, once it is open.
+    #[must_use]
+    pub fn chain(&self) -> Option<Arc<Chain>> {
+        todo!()
+    }
+
+    /// Takes a bundle into force. Durable when it returns; an error changes nothing.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn accept(&mut self, envelope: &[u8]) -> Result<Accepted, Refused> {
+        let _ = envelope;
+        todo!()
+    }
+
+    /// Makes or shares the root that the bundle in force asks for, and has it quoted.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn genesis(&mut self) -> Result<genesis::Answer, Refused> {
+        todo!()
+    }
+}
+
+/// Why a bundle or genesis was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// What the caller is told.
+    pub code: Code,
+    /// Number and digest of the bundle, where it was signed by enough of the anchors' signers.
+    pub bundle: Option<(u64, Digest)>,
+    /// What was expected and found; no secret.
+    pub detail: Option<String>,
 }
 
 /// Opens what the disk holds. The result is always a life; only a TPM or a disk that does not
@@ -88,10 +123,5 @@ impl Life {
 /// [`crate::tpm::TpmError`].
 pub fn open(tpm: Tpm, anchors: Anchors, machine: Machine) -> Result<Life, crate::tpm::TpmError> {
     let _ = (tpm, anchors, machine);
-    todo!()
-}
-
-#[allow(unused)]
-fn signature_of_genesis(_: &mut Life) -> genesis::Answer {
     todo!()
 }

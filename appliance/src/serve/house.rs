@@ -1,15 +1,46 @@
-//! Everything an endpoint may touch: the facts of this boot, the TPM, the life of the root, and the
-//! snapshot of what is in force now, swapped as a whole when a bundle is accepted.
+//! Everything an endpoint may touch: the facts of this boot, the TPM, the life of the root, the log,
+//! and the snapshot of what is in force now, swapped as a whole when a bundle is accepted.
 
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Duration,
 };
 
-use casemate_core::phase::Phase;
-use casemate_formats::{bundle::Verified, digest::Digest};
+use casemate_core::{
+    keyring::{Day, Keyrings},
+    phase::Phase,
+    policy::Policy,
+    root::{Chain, Purpose},
+    x509::Authority,
+};
+use casemate_formats::{
+    bundle::{
+        Bundle, Verified,
+        body::{Host, Label},
+    },
+    code::Code,
+    digest::Digest,
+};
+use rustls::server::ServerConfig;
+use zeroize::Zeroizing;
 
-use crate::tpm::Tpm;
+use super::{
+    admission::Gate,
+    head::Room,
+    listener::Peer,
+    routes::Client,
+    tls::{self, Shown, TlsKey},
+};
+use crate::{
+    audit::{Log, Secrets, Start, Terms, TickCounter},
+    life::{Life, Origin},
+    state::Ring,
+    tpm::Tpm,
+};
+
+/// How long the answer to a retiring bundle has to get out before the machine reboots.
+const RETIRE_DELAY: Duration = Duration::from_millis(500);
 
 /// What is true from the opening of the port to the end of this boot.
 pub struct BootFacts {
@@ -17,12 +48,20 @@ pub struct BootFacts {
     pub image: Digest,
     /// The firmware's event log, as securityfs gave it.
     pub event_log: Vec<u8>,
-    /// Addresses of this box, for the subject alternative names of its certificate.
+    /// Addresses of this box beside those of the bundle, for its certificate.
     pub addresses: Vec<IpAddr>,
     /// Unix seconds by the machine's clock; whether they can be believed is for the house to say.
     pub clock: Box<dyn Fn() -> u64 + Send + Sync>,
-    /// Called once when Operational ends (retirement): zeroizes and reboots.
+    /// The bundle says that this host is retired: called after the answer is on its way; reboots.
     pub leave: Box<dyn Fn() + Send + Sync>,
+}
+
+/// What a log needs that only the composing program has. Used once, when the root is open.
+pub struct LogParts {
+    /// The disk's ring.
+    pub ring: Ring,
+    /// The counter that ticks.
+    pub tick: Box<dyn TickCounter>,
 }
 
 /// What is in force, read once per request: a request is served by one state of affairs.
@@ -31,6 +70,12 @@ pub struct Snapshot {
     pub phase: Phase,
     /// The bundle in force.
     pub bundle: Option<Arc<Verified>>,
+    /// Clients and grants of that bundle.
+    pub policy: Option<Policy>,
+    /// Its keyrings, once the root is open and the log runs.
+    pub keyrings: Option<Keyrings>,
+    /// This box in it.
+    pub host: Option<Label>,
 }
 
 /// Shared by all connections.
@@ -39,14 +84,232 @@ pub struct House {
     pub boot: BootFacts,
     /// The TPM's owner thread.
     pub tpm: Tpm,
+    /// The audit log.
+    pub log: Log,
+    /// This boot's TLS key.
+    pub tls_key: TlsKey,
+    pub(super) tls: Arc<ServerConfig>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) room: Room,
+    /// What orders for this boot must name; used once (orders themselves come later).
+    pub(super) order_challenge: Digest,
+    shown: Arc<Shown>,
+    life: Mutex<Life>,
+    log_parts: Mutex<Option<LogParts>>,
     snapshot: RwLock<Arc<Snapshot>>,
-    changing: Mutex<()>,
+}
+
+/// The house cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HouseError {
+    /// No key or certificate for the port.
+    #[error("tls: {0}")]
+    Tls(#[from] rustls::Error),
 }
 
 impl House {
+    /// Composes it and brings it to where `life` stands: when the root is open, the log starts here.
+    ///
+    /// # Errors
+    /// No TLS key. A log that does not start is none: the port opens, and nothing is decrypted.
+    pub fn open(
+        boot: BootFacts,
+        tpm: Tpm,
+        life: Life,
+        log: Log,
+        log_parts: LogParts,
+    ) -> Result<Self, HouseError> {
+        let tls_key = TlsKey::generate()?;
+        let first = tls_key.certify(&names(None, None), &boot.addresses, None)?;
+        let shown = Arc::new(Shown::new(first));
+        let closed = Snapshot {
+            phase: life.phase(),
+            bundle: None,
+            policy: None,
+            keyrings: None,
+            host: None,
+        };
+        let house = Self {
+            boot,
+            tpm,
+            log,
+            tls_key,
+            tls: tls::config(Arc::clone(&shown))?,
+            gate: Arc::new(Gate::new()),
+            room: Room::default(),
+            order_challenge: challenge()?,
+            shown,
+            life: Mutex::new(life),
+            log_parts: Mutex::new(Some(log_parts)),
+            snapshot: RwLock::new(Arc::new(closed)),
+        };
+        let life = house.life();
+        house.refresh(&life);
+        drop(life);
+        Ok(house)
+    }
+
     /// What is in force now.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The life of the root. Blocks; whoever changes it calls [`House::refresh`] before letting go.
+    pub fn life(&self) -> MutexGuard<'_, Life> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Brings log, certificate and snapshot to where `life` stands. Blocks.
+    pub fn refresh(&self, life: &Life) {
+        let bundle = life.bundle();
+        let host = life.host();
+        let mut keyrings = None;
+        if let (Some(bundle), Some(host), Phase::Operational) = (&bundle, host, life.phase()) {
+            keyrings = self.serving(life, bundle.bundle(), host);
+        }
+        let next = Snapshot {
+            phase: life.phase(),
+            policy: bundle.as_ref().map(|bundle| Policy::new(bundle.bundle())),
+            keyrings,
+            host: host.map(|host| host.name.clone()),
+            bundle,
+        };
+        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+    }
+
+    /// Keyrings, once the log runs: without a log nothing may be decrypted.
+    fn serving(&self, life: &Life, bundle: &Bundle, host: &Host) -> Option<Keyrings> {
+        let chain = life.chain()?;
+        let terms = terms(bundle);
+        let parts = self.log_parts.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match parts {
+            None => self.log.terms(terms),
+            Some(parts) => {
+                let start = Start {
+                    ring: parts.ring,
+                    secrets: &Derive(&chain),
+                    namespace: bundle.site.namespace.clone(),
+                    host: host.name.clone(),
+                    from_blob: life.origin() == Some(Origin::Blob),
+                    tick: parts.tick,
+                    terms,
+                };
+                self.log.start(start, &mut |_| {}).ok()?;
+            }
+        }
+        let serving = bundle.root.established.as_ref()?.serving;
+        let authority = Authority::new(&*chain.ca_seed(serving)?, &bundle.site.namespace, serving);
+        let mut addresses = self.boot.addresses.clone();
+        addresses.extend(host.network.addresses.iter().map(|prefix| prefix.address));
+        let names = names(Some(&host.name), Some(&bundle.site.namespace));
+        let certificate = self.tls_key.certify(&names, &addresses, Some(&authority)).ok()?;
+        self.shown.replace(certificate);
+        Keyrings::new(bundle, &chain)
+    }
+
+    /// Whether the machine's clock can be right: not before the bundle in force was issued.
+    pub(super) fn clock_is_believable(&self, now: &Snapshot) -> bool {
+        (self.boot.clock)() >= now.issued()
+    }
+
+    /// The bundle says that this host is retired: the machine leaves once the answer is on its way.
+    pub(super) fn retire(self: &Arc<Self>) {
+        let house = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(RETIRE_DELAY).await;
+            (house.boot.leave)();
+        });
+    }
+
+    /// Today, for new tokens: the machine's clock, never before the bundle was issued.
+    pub(super) fn day(&self, now: &Snapshot) -> Day {
+        Day::from_unix((self.boot.clock)().max(now.issued()))
+    }
+}
+
+/// The chain of roots, as the log asks for its keys.
+struct Derive<'a>(&'a Chain);
+
+impl Secrets for Derive<'_> {
+    fn generation(&self) -> u32 {
+        self.0.generation()
+    }
+
+    fn derive(&self, generation: u32, what: &str, parts: &[&[u8]]) -> Option<Zeroizing<[u8; 32]>> {
+        let purposes = [Purpose::Block, Purpose::Checkpoint, Purpose::Subject];
+        let purpose = purposes.into_iter().find(|purpose| purpose.tag() == what)?;
+        self.0.derive(generation, purpose, parts)
+    }
+}
+
+fn challenge() -> Result<Digest, rustls::Error> {
+    let mut random = [0; 32];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| rustls::Error::FailedToGetRandomBytes)?;
+    Ok(Digest(random))
+}
+
+fn terms(bundle: &Bundle) -> Terms {
+    Terms {
+        collectors_required: bundle.audit.collectors_required,
+        overwrite: bundle.audit.overwrite,
+        clients: bundle.service.clients.iter().map(|client| client.name.clone()).collect(),
+        acknowledged: bundle.site.acknowledged_logs.clone(),
+    }
+}
+
+/// Names of the certificate: `host.namespace.casemate`, `host`, or a plain word before there is one.
+fn names(host: Option<&Label>, namespace: Option<&Label>) -> Vec<String> {
+    match (host, namespace) {
+        (Some(host), Some(namespace)) => {
+            vec![format!("{host}.{namespace}.casemate"), host.to_string()]
+        }
+        _ => vec!["casemate".to_owned()],
+    }
+}
+
+impl Snapshot {
+    /// Whether values can be encrypted and decrypted now, as far as the root goes.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.keyrings.is_some()
+    }
+
+    /// The listed client at the other end.
+    ///
+    /// # Errors
+    /// `no-client-certificate`, `untrusted-client`, `wrong-source`.
+    pub(super) fn client(&self, peer: &Peer) -> Result<Client, Code> {
+        let key = peer.key.ok_or(Code::NoClientCertificate)?;
+        let policy = self.policy.as_ref().ok_or(Code::UntrustedClient)?;
+        let id = policy.client(&key).ok_or(Code::UntrustedClient)?;
+        if !policy.admits(id, peer.address) {
+            return Err(Code::WrongSource);
+        }
+        let name = policy.name(id).ok_or(Code::UntrustedClient)?.clone();
+        Ok(Client { id, name })
+    }
+
+    /// Whether the other end is a listed client.
+    pub(super) fn knows(&self, peer: &Peer) -> bool {
+        self.client(peer).is_ok()
+    }
+
+    /// Whether a listed client may call a route.
+    ///
+    /// # Errors
+    /// `not-permitted`.
+    pub(super) fn may_call(
+        &self,
+        route: &casemate_core::routes::Route,
+        client: &Client,
+    ) -> Result<(), Code> {
+        let policy = self.policy.as_ref().ok_or(Code::UntrustedClient)?;
+        policy.may_call(route, Some(client.id))
+    }
+
+    pub(super) fn issued(&self) -> u64 {
+        self.bundle.as_ref().map_or(0, |bundle| bundle.bundle().site.issued)
     }
 }

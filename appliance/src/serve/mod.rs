@@ -5,9 +5,16 @@
 
 pub mod house;
 
-use std::{future::Future, io, net::TcpListener, sync::Arc};
+mod admission;
+mod endpoint;
+mod head;
+mod listener;
+mod routes;
+mod tls;
 
-pub use house::{BootFacts, House, Snapshot};
+use std::{io, net::TcpListener, sync::Arc};
+
+pub use house::{BootFacts, House, HouseError, LogParts, Snapshot};
 
 /// Serves on `listener` until `stop` resolves; brings its own runtime and blocks. PID 1 gives a
 /// future that never resolves.
@@ -19,6 +26,11 @@ pub fn run(
     house: Arc<House>,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let _ = (listener, house, stop);
-    todo!()
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        listener::serve(listener, house, stop).await;
+        Ok(())
+    })
 }

@@ -164,6 +164,15 @@ codes! {
         HeadersTooLarge 431 "headers-too-large" Developer
             "The header is larger than this box takes"
             "Send fewer or shorter header fields.";
+        BlockGone 410 "block-gone" Operations
+            "This block was overwritten"
+            "Start at the first block that is left; a collector was too slow, or `overwrite` is set.";
+        BlockDamaged 500 "block-damaged" Operations
+            "This block cannot be read from the disk"
+            "Look at the disk; the checkpoint says what its leaf was.";
+        BeyondHead 409 "beyond-head" Operations
+            "The log ends before this block"
+            "If the collector has seen it, this disk was rolled back: `casemate audit` says what to do.";
         Internal 500 "internal" Operations
             "The box failed"
             "Report it with the request id; look at the console.";
@@ -173,6 +182,9 @@ codes! {
         NotOperational 503 "not-operational" Operations
             "The box is not open"
             "Try another box. `casemate status` shows phase and reason.";
+        StateRolledBack 503 "state-rolled-back" Operations
+            "The log on this disk is older than the TPM says, so nothing is decrypted"
+            "Find out why. A bundle that acknowledges the log opens it again.";
         Draining 503 "draining" Caller
             "The box is about to stop"
             "Try another box.";

@@ -35,6 +35,7 @@ impl Operation {
 pub struct Permit<'a> {
     operation: Operation,
     keyring: &'a Label,
+    subject: Option<&'a str>,
     context: &'a Context,
     on_canary: OnCanary,
 }
@@ -50,6 +51,12 @@ impl Permit<'_> {
     #[must_use]
     pub fn keyring(&self) -> &str {
         self.keyring.as_str()
+    }
+
+    /// Whose value it is, on a keyring whose context names a subject.
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        self.subject
     }
 
     /// With which context; its names are the keyring's.
@@ -109,7 +116,9 @@ impl Policy {
                 return Err(Refusal { cause: Cause::ContextTooLarge, detail: Some(detail) });
             }
         }
-        Ok(Permit { operation, keyring: &keyring.name, context, on_canary: OnCanary::Alert })
+        let subject = keyring.subject.as_ref().and_then(|name| context.get(name.as_str()));
+        let on_canary = OnCanary::Alert;
+        Ok(Permit { operation, keyring: &keyring.name, subject, context, on_canary })
     }
 
     fn granted(&self, client: ClientId, operation: Operation, name: &str) -> Option<&Keyring> {

@@ -1,0 +1,128 @@
+use super::*;
+
+fn gate() -> Arc<Gate> {
+    Arc::new(Gate::new())
+}
+
+fn key(number: u8) -> Digest {
+    Digest([number; 32])
+}
+
+#[test]
+fn strangers_push_out_the_longest_waiting_stranger_and_nobody_else() {
+    let gate = gate();
+    let listed = gate.enter().expect("room");
+    listed.recognise(key(1)).expect("room");
+    let passes: Vec<_> = (0..CONNECTIONS_STRANGE).map(|_| gate.enter().expect("room")).collect();
+    passes[0].connection.set(Doing::Served);
+    passes[1].connection.since.store(0, Ordering::Relaxed);
+    for pass in &passes[2..] {
+        pass.connection.since.store(5, Ordering::Relaxed);
+    }
+    let _next = gate.enter().expect("somebody waits");
+    let inside = gate.lock();
+    let still = |pass: &Pass| inside.strange.iter().any(|c| Arc::ptr_eq(c, &pass.connection));
+    assert!(still(&passes[0]), "who is served stays");
+    assert!(!still(&passes[1]), "who waited longest goes");
+    assert!(passes[2..].iter().all(still));
+    assert_eq!((inside.strange.len(), inside.listed_total), (CONNECTIONS_STRANGE, 1));
+}
+
+#[test]
+fn nobody_is_pushed_out_while_being_served() {
+    let gate = gate();
+    let passes: Vec<_> = (0..CONNECTIONS_STRANGE).map(|_| gate.enter().expect("room")).collect();
+    for pass in &passes {
+        pass.connection.set(Doing::Served);
+    }
+    assert!(gate.enter().is_none());
+}
+
+#[test]
+fn one_client_cannot_take_the_places_of_another() {
+    let gate = gate();
+    let enter = |number| {
+        let pass = gate.enter().expect("strangers leave at once");
+        pass.recognise(key(number)).expect("room");
+        pass
+    };
+    let other = enter(2);
+    let greedy: Vec<_> = (0..CONNECTIONS_PER_CLIENT + 50).map(|_| enter(1)).collect();
+    let inside = gate.lock();
+    assert_eq!(inside.listed[&key(1)].len(), CONNECTIONS_PER_CLIENT);
+    assert!(Arc::ptr_eq(&inside.listed[&key(2)][0], &other.connection));
+    assert_eq!(inside.listed_total, CONNECTIONS_PER_CLIENT + 1);
+    drop(inside);
+    drop(greedy);
+    drop(other);
+    assert_eq!(gate.count(), (0, 0));
+}
+
+#[test]
+fn a_client_has_a_place_when_others_fill_all_listed_places() {
+    let gate = gate();
+    let enter = |number| {
+        let pass = gate.enter().expect("strangers leave at once");
+        pass.recognise(key(number)).expect("room");
+        pass
+    };
+    let full: Vec<_> =
+        (0..CONNECTIONS_LISTED).map(|n| enter(u8::try_from(n % 3).unwrap())).collect();
+    let late = enter(9);
+    assert!(gate.lock().listed[&key(9)].iter().any(|c| Arc::ptr_eq(c, &late.connection)));
+    drop((full, late));
+    assert_eq!(gate.count(), (0, 0));
+}
+
+#[test]
+fn each_state_has_its_patience_and_being_served_has_none() {
+    let gate = gate();
+    let pass = gate.enter().expect("room");
+    for (doing, patience) in [
+        (Doing::Handshake, HANDSHAKE),
+        (Doing::Idle, IDLE),
+        (Doing::Header, HEADER),
+        (Doing::Body, BODY),
+    ] {
+        pass.connection.set(doing);
+        pass.connection.since.store(0, Ordering::Relaxed);
+        let end = u64::try_from(patience.as_millis()).expect("seconds");
+        assert!(!pass.connection.overdue(end - 1), "{doing:?}");
+        assert!(pass.connection.overdue(end), "{doing:?}");
+    }
+    pass.connection.set(Doing::Served);
+    assert!(!pass.connection.overdue(u64::MAX));
+}
+
+/// A byte now and then does not start a header's clock anew.
+#[test]
+fn a_header_has_one_clock_however_it_trickles() {
+    let gate = gate();
+    let pass = gate.enter().expect("room");
+    pass.connection.set(Doing::Idle);
+    pass.connection.heard();
+    pass.connection.since.store(0, Ordering::Relaxed);
+    pass.connection.heard();
+    assert_eq!(pass.connection.since.load(Ordering::Relaxed), 0);
+    assert_eq!(pass.connection.doing(), Doing::Header);
+}
+
+#[tokio::test]
+async fn the_tpm_has_one_job_and_a_queue_of_four() {
+    let gate = gate();
+    let running = gate.tpm().await.expect("free");
+    let waiting: Vec<_> = (0..TPM_QUEUE)
+        .map(|_| {
+            let gate = Arc::clone(&gate);
+            tokio::spawn(async move { gate.tpm().await.is_some() })
+        })
+        .collect();
+    while gate.tpm_queue.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(gate.tpm().await.is_none(), "the queue is full");
+    drop(running);
+    for job in waiting {
+        assert!(job.await.expect("no panic"));
+    }
+}

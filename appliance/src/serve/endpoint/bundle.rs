@@ -1,0 +1,84 @@
+//! `GET /v1/bundle`: the bundle in force. `POST /v1/bundle`: the next one; its body authenticates
+//! itself, whoever brings it.
+
+use std::sync::Arc;
+
+use casemate_formats::{
+    api,
+    audit::record::{Event, Slug},
+    code::Code,
+    limits,
+};
+
+use crate::{
+    life::{Accepted, Refused},
+    reply::{OCTETS, Refusal, Reply},
+    serve::{House, routes::Call},
+};
+
+pub(in crate::serve) fn get(call: &Call<'_>) -> Result<Reply, Refusal> {
+    let bundle = call.now.bundle.as_ref().ok_or(Code::WrongPhase)?;
+    Ok(Reply::octets(OCTETS, bundle.envelope().to_vec()))
+}
+
+pub(in crate::serve) async fn post(call: &Call<'_>, body: &[u8]) -> Result<Reply, Refusal> {
+    if body.len() > limits::BUNDLE_BYTES {
+        return Err(Code::TooLarge.into());
+    }
+    let _job = call.house.gate.tpm().await.ok_or(Code::ReducedCapacity)?;
+    let (house, envelope) = (Arc::clone(call.house), body.to_vec());
+    // The TPM and the disk block; and an accept that has begun goes on when its caller hangs up.
+    let accepted = tokio::task::spawn_blocking(move || accept(&house, &envelope));
+    match accepted.await.map_err(|_| Refusal::internal())? {
+        Ok((outcome, answer)) => {
+            if outcome != Accepted::Again {
+                let (seq, digest) = (answer.seq, answer.bundle);
+                call.log().record(Event::BundleAccepted { seq, digest }).await?;
+            }
+            if outcome == Accepted::Entered {
+                let phase = Slug::fixed(call.house.snapshot().phase.word());
+                call.log().record(Event::Phase { phase, reason: None }).await?;
+            }
+            if outcome == Accepted::Retired {
+                call.house.retire();
+            }
+            Reply::json(&answer)
+        }
+        Err(refused) => {
+            // Anyone can send bytes: what too few signed is counted, what enough signed is noted.
+            if refused.bundle.is_some() {
+                let code = Slug::fixed(refused.code.slug());
+                call.log().record(Event::BundleRefused { code, bundle: refused.bundle }).await?;
+            }
+            Err(refused.into())
+        }
+    }
+}
+
+fn accept(house: &House, envelope: &[u8]) -> Result<(Accepted, api::Accepted), Refused> {
+    let mut life = house.life();
+    let outcome = life.accept(envelope)?;
+    house.refresh(&life);
+    let (bundle, seq) = life
+        .bundle()
+        .map(|bundle| (bundle.digest(), bundle.bundle().site.seq))
+        .ok_or(Refused { code: Code::Internal, bundle: None, detail: None })?;
+    let outcome_word = match outcome {
+        Accepted::Again => "again",
+        Accepted::InForce => "in-force",
+        Accepted::Entered => "entered",
+        Accepted::Retired => "retired",
+    };
+    let phase = life.phase().word().to_owned();
+    Ok((outcome, api::Accepted { bundle, seq, phase, outcome: outcome_word.to_owned() }))
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        let refusal = Self::from(refused.code);
+        match refused.detail {
+            Some(detail) => refusal.with_detail(detail),
+            None => refusal,
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Accepts connections and sees each one through: admission, TLS handshake, HTTP/1.1, a close that
+//! the other side can tell from a cut.
+
+use std::{
+    convert::Infallible,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use casemate_formats::digest::Digest;
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
+    net::{TcpListener, TcpStream},
+    time::{sleep, timeout},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use super::{
+    House,
+    admission::{Connection, Doing, Pass, SWEEP},
+    head, routes, tls,
+};
+
+/// How long an answer under way, or the other side's close, is waited for when a connection ends.
+const GRACE: Duration = Duration::from_secs(2);
+/// What is read and thrown away of a stranger that does not speak TLS, so that it sees our alert
+/// and not a reset.
+const DRAIN: u64 = 16 * 1024;
+
+/// Who is at the other end of a connection.
+pub(super) struct Peer {
+    /// Where it comes from.
+    pub address: IpAddr,
+    /// SHA-256 of the key it has shown, listed or not.
+    pub key: Option<Digest>,
+    /// Its place.
+    pub pass: Pass,
+}
+
+/// Serves until `stop` resolves, then lets what is under way end.
+pub(super) async fn serve(
+    listener: TcpListener,
+    house: Arc<House>,
+    stop: impl Future<Output = ()>,
+) {
+    let acceptor = TlsAcceptor::from(Arc::clone(&house.tls));
+    let gate = Arc::clone(&house.gate);
+    let mut sweep = tokio::time::interval(SWEEP);
+    let mut stop = pin!(stop);
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, from)) => admit(stream, from, &acceptor, &house),
+                // Out of descriptors or memory: those inside go on, the next sweep frees some.
+                Err(_) => sleep(Duration::from_millis(50)).await,
+            },
+            _ = sweep.tick() => gate.sweep(),
+            () = &mut stop => break,
+        }
+    }
+    drop(listener);
+    gate.close_all();
+    let empty = async {
+        while gate.count() != (0, 0) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let _ = timeout(2 * GRACE, empty).await;
+}
+
+fn admit(stream: TcpStream, from: SocketAddr, acceptor: &TlsAcceptor, house: &Arc<House>) {
+    let address = from.ip().to_canonical();
+    // Full of connections that are all being served: this one is dropped unseen.
+    let Some(pass) = house.gate.enter() else { return };
+    let _ = stream.set_nodelay(true);
+    tokio::spawn(attend(stream, address, pass, acceptor.clone(), Arc::clone(house)));
+}
+
+async fn attend(
+    stream: TcpStream,
+    address: IpAddr,
+    pass: Pass,
+    acceptor: TlsAcceptor,
+    house: Arc<House>,
+) {
+    let connection = Arc::clone(&pass.connection);
+    let handshake = acceptor.accept(stream).into_fallible();
+    let stream = tokio::select! {
+        done = handshake => match done {
+            Ok(stream) => stream,
+            Err((_, stream)) => return turn_away(stream).await,
+        },
+        () = connection.close.notified() => return,
+    };
+    let key = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(<[_]>::first)
+        .and_then(|certificate| tls::client_key(certificate));
+    let peer = Peer { address, key, pass };
+    if house.snapshot().knows(&peer) && !peer.admitted() {
+        return;
+    }
+    connection.set(Doing::Idle);
+    http(stream, &connection, &house, &peer).await;
+}
+
+impl Peer {
+    /// Takes a listed client's place; `false`: that client has too many connections.
+    pub(super) fn admitted(&self) -> bool {
+        self.key.is_none_or(|key| self.pass.recognise(key).is_some())
+    }
+}
+
+/// Ends a connection that did not become TLS: our alert is sent, then both sides close.
+async fn turn_away(mut stream: TcpStream) {
+    let farewell = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut (&mut stream).take(DRAIN), &mut tokio::io::sink()).await
+    };
+    let _ = timeout(GRACE, farewell).await;
+}
+
+async fn http(
+    stream: TlsStream<TcpStream>,
+    connection: &Arc<Connection>,
+    house: &Arc<House>,
+    peer: &Peer,
+) {
+    let service = service_fn(async |request| {
+        connection.set(Doing::Served);
+        let response = routes::answer(house, peer, request).await;
+        connection.set(Doing::Idle);
+        Ok::<_, Infallible>(response)
+    });
+    let io = TokioIo::new(Heard { stream, connection: Arc::clone(connection) });
+    let mut served = http1::Builder::new()
+        .half_close(false)
+        .max_buf_size(head::BUFFER)
+        // Admission keeps the clocks: hyper's covers idle time and header alike.
+        .header_read_timeout(None)
+        .serve_connection(io, service);
+    tokio::select! {
+        _ = &mut served => return,
+        () = connection.close.notified() => Pin::new(&mut served).graceful_shutdown(),
+    }
+    if timeout(GRACE, &mut served).await.is_err() {
+        let mut stream = served.into_parts().io.into_inner().stream;
+        let _ = timeout(GRACE, stream.shutdown()).await;
+    }
+}
+
+/// Tells admission when an idle connection begins to speak.
+struct Heard {
+    stream: TlsStream<TcpStream>,
+    connection: Arc<Connection>,
+}
+
+impl AsyncRead for Heard {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.connection.heard();
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Heard {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

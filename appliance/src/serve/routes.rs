@@ -1,0 +1,195 @@
+//! The way of a request through the one table: route, phase, caller, limits; then its endpoint.
+//! What is refused on the way is recorded where a listed client named an operation, and counted
+//! where a stranger did.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use casemate_core::{
+    policy::ClientId,
+    routes::{self, AuditClass, Caller, Endpoint, Method, NotFound, Route},
+};
+use casemate_formats::{
+    audit::record::{Event, Outcome, Slug},
+    bundle::body::Label,
+    code::Code,
+};
+use http_body_util::Full;
+use hyper::{Request, Response, body::Incoming};
+
+use super::{
+    House, Snapshot, endpoint,
+    head::{self, Ids},
+    listener::Peer,
+};
+use crate::{
+    audit::Log,
+    reply::{Proven, Refusal, Reply},
+};
+
+/// A request whose caller may call its route.
+pub(super) struct Call<'a> {
+    /// Everything an endpoint may touch.
+    pub house: &'a Arc<House>,
+    /// What is in force, for the whole of this request.
+    pub now: &'a Snapshot,
+    /// Who calls.
+    pub client: Option<&'a Client>,
+    /// What the answer and its records carry.
+    pub ids: &'a Ids,
+    /// The line of the table.
+    pub route: &'static Route,
+}
+
+/// A listed client.
+pub(super) struct Client {
+    /// In the policy in force.
+    pub id: ClientId,
+    /// As records show it.
+    pub name: Label,
+}
+
+/// Answers one request.
+pub(super) async fn answer(
+    house: &Arc<House>,
+    peer: &Peer,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    let ids = Ids::of(request.headers());
+    let answer = match find(&request) {
+        Ok(route) => serve(house, peer, &ids, route, request).await,
+        Err(refusal) => Err(refusal),
+    };
+    answer
+        .unwrap_or_else(|refusal| refusal.into_reply_to(ids.request.as_str()))
+        .into_response(&ids.request)
+}
+
+fn find(request: &Request<Incoming>) -> Result<&'static Route, Refusal> {
+    head::check(request)?;
+    routes::find(request.method().as_str(), request.uri().path()).map_err(|missing| match missing {
+        NotFound::Path => Code::NoSuchRoute.into(),
+        NotFound::Method(allow) => Refusal::method(allow),
+    })
+}
+
+async fn serve(
+    house: &Arc<House>,
+    peer: &Peer,
+    ids: &Ids,
+    route: &'static Route,
+    request: Request<Incoming>,
+) -> Result<Reply, Refusal> {
+    let now = house.snapshot();
+    let client = now.client(peer);
+    let listed = client.as_ref().ok();
+    let call = Call { house, now: &now, client: listed, ids, route };
+    let admitted = match (route.closed_in(now.phase), route.caller, &client) {
+        (Some(code), ..) => Err(code),
+        (None, Caller::Anyone, _) => Ok(()),
+        (None, _, Err(code)) => Err(*code),
+        (None, _, Ok(client)) => now.may_call(route, client),
+    };
+    if let Err(code) = admitted {
+        return call.refused(code.into()).await;
+    }
+    if listed.is_some() && !peer.admitted() {
+        return Err(Code::ReducedCapacity.into());
+    }
+    // Whoever has no listed key shares a few places with all others of that kind.
+    let _place = if listed.is_none() && route.method == Method::Post {
+        Some(house.gate.stranger(&peer.pass.connection).await.ok_or(Code::ReducedCapacity)?)
+    } else {
+        None
+    };
+    let query = request.uri().query().map(str::to_owned);
+    let body = match head::body(request, route, &peer.pass.connection, &house.room).await {
+        Ok(body) => body,
+        Err(refusal) => return call.refused(refusal).await,
+    };
+    if query.is_some() && route.endpoint != Endpoint::AuditBlocks {
+        return call.refused(Code::MalformedRequest.into()).await;
+    }
+    call.endpoint(query.as_deref(), &body.bytes).await
+}
+
+impl Call<'_> {
+    async fn endpoint(&self, query: Option<&str>, body: &[u8]) -> Result<Reply, Refusal> {
+        match self.route.endpoint {
+            Endpoint::Encrypt => return Ok(endpoint::encrypt::one(self, body).await.into_reply()),
+            Endpoint::EncryptBatch => {
+                return Ok(endpoint::encrypt::batch(self, body).await.into_reply());
+            }
+            Endpoint::Decrypt => return Ok(endpoint::decrypt::one(self, body).await.into_reply()),
+            Endpoint::DecryptBatch => {
+                return Ok(endpoint::decrypt::batch(self, body).await.into_reply());
+            }
+            _ => {}
+        }
+        let answer = match self.route.endpoint {
+            Endpoint::Keyrings => endpoint::keyrings::get(self),
+            Endpoint::Status => endpoint::status::get(self),
+            Endpoint::Livez => endpoint::health::live(self),
+            Endpoint::Readyz => endpoint::health::ready(self),
+            Endpoint::Request => endpoint::request::post(self, body).await,
+            Endpoint::BundleGet => endpoint::bundle::get(self),
+            Endpoint::BundlePost => endpoint::bundle::post(self, body).await,
+            Endpoint::Genesis => endpoint::genesis::post(self, body).await,
+            Endpoint::AuditBlocks => endpoint::audit::blocks(self, query).await,
+            Endpoint::AuditCheckpoint => endpoint::audit::checkpoint(self),
+            Endpoint::AuditCollected => endpoint::audit::collected(self, body).await,
+            Endpoint::Encrypt
+            | Endpoint::EncryptBatch
+            | Endpoint::Decrypt
+            | Endpoint::DecryptBatch => Err(Refusal::internal()),
+        };
+        self.noted(answer).await
+    }
+
+    /// The log.
+    pub(super) fn log(&self) -> &Log {
+        &self.house.log
+    }
+
+    /// Notes how a call that is no item ended, before it is answered.
+    async fn noted(&self, answer: Result<Reply, Refusal>) -> Result<Reply, Refusal> {
+        match (self.route.audit, self.client) {
+            (AuditClass::Reserved, Some(client)) => {
+                let outcome = match &answer {
+                    Ok(_) => Outcome::Done,
+                    Err(refusal) => Outcome::Refused(refusal.slug()),
+                };
+                self.log().record(self.event(client, outcome)).await?;
+            }
+            (AuditClass::None, _) => {}
+            _ => self.log().count(endpoint::name(self.route.endpoint)),
+        }
+        answer
+    }
+
+    /// Notes a refusal that came before the endpoint, and gives it back.
+    async fn refused(&self, refusal: Refusal) -> Result<Reply, Refusal> {
+        match (self.route.audit, self.client) {
+            (AuditClass::Item, Some(client)) if self.now.is_serving() => {
+                let record = endpoint::items::unnamed(self, client, &refusal);
+                let proof = self.log().record(Event::Item(record)).await;
+                let id = self.ids.request.as_str();
+                Ok(Proven::new(proof, Err(refusal), id).into_reply())
+            }
+            (AuditClass::Reserved, Some(_)) => self.noted(Err(refusal)).await,
+            _ => {
+                self.log().count(refusal.code.slug());
+                Err(refusal)
+            }
+        }
+    }
+
+    fn event(&self, client: &Client, outcome: Outcome) -> Event {
+        Event::Call {
+            client: Some(client.name.clone()),
+            endpoint: Slug::fixed(endpoint::name(self.route.endpoint)),
+            outcome,
+            request: self.ids.request.clone(),
+        }
+    }
+}
