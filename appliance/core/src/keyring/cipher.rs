@@ -76,10 +76,16 @@ impl Xaes {
 
     /// Steps 3 to 6: the key and nonce of AES-256-GCM for one message.
     fn subkey(&self, nonce: &[u8; NONCE_BYTES]) -> (AesGcm<Aes256Enc, U12>, [u8; 12]) {
+        let (key, rest) = self.message_key(nonce);
+        (AesGcm::from(Aes256Enc::new((&*key).into())), rest)
+    }
+
+    /// Key and nonce of the AES-256-GCM that does the work for one message (steps 3 to 6), for who has
+    /// another implementation of that: audit blocks are sealed with the platform's.
+    #[must_use]
+    pub fn message_key(&self, nonce: &[u8; NONCE_BYTES]) -> (Zeroizing<[u8; 32]>, [u8; 12]) {
         let (first, rest) = nonce.split_first_chunk::<12>().expect("24 bytes hold 12");
-        let key = self.key(first);
-        let gcm = AesGcm::from(Aes256Enc::new((&*key).into()));
-        (gcm, rest.try_into().expect("24 - 12 = 12"))
+        (self.key(first), rest.try_into().expect("24 - 12 = 12"))
     }
 
     fn key(&self, first: &[u8; 12]) -> Zeroizing<[u8; 32]> {

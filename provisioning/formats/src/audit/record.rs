@@ -7,7 +7,11 @@
 use heapless::String;
 use serde::{Deserialize, Serialize};
 
-use crate::{bundle::body::Label, digest::Digest};
+use crate::{
+    bundle::body::Label,
+    code::{Cause, Code},
+    digest::Digest,
+};
 
 /// Bytes of a record at most, without its length prefix. The largest is a snapshot: 64 tree nodes,
 /// a position of every client, and what policy adds.
@@ -53,6 +57,18 @@ impl Slug {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<Code> for Slug {
+    fn from(code: Code) -> Self {
+        Self::fixed(code.slug())
+    }
+}
+
+impl From<Cause> for Slug {
+    fn from(cause: Cause) -> Self {
+        Self::fixed(cause.slug())
     }
 }
 
@@ -224,6 +240,8 @@ pub enum Former {
     None,
     /// Something that did not open.
     Unknown,
+    /// Something that did not open, with the log id that its header claims.
+    Claimed(Digest),
     /// A log that opens: its id and how many blocks it has closed.
     Log {
         /// Its id.
@@ -312,6 +330,8 @@ pub struct Snapshot {
     pub collected: Vec<(Label, u64)>,
     /// Block number and ring position of the snapshot before.
     pub previous: Option<(u64, u64)>,
+    /// Bytes on disk of the blocks since then, by client (`None`: the box itself).
+    pub spent: Vec<(Option<Label>, u64)>,
     /// Whether reads stay closed until a bundle acknowledges a rollback, and of which log.
     pub rolled_back: Option<Digest>,
     /// What other rooms keep (windows, locks): section id and bytes, ascending.
