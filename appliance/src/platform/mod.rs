@@ -1,1 +1,14 @@
-//! The machine: console, watchdog, network, EFI, clock, power, sandbox.
+//! The machine under PID 1: console, watchdog, firmware variables, disks, network, clock, power.
+//! What goes on after boot lives here; what happens once, in order, lives in `boot`.
+
+pub mod clock;
+pub mod console;
+pub mod cpu;
+pub mod disk;
+pub mod efi;
+pub mod gpt;
+pub mod network;
+pub mod power;
+mod raw;
+pub mod sandbox;
+pub mod watchdog;

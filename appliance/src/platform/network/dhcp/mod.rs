@@ -1,0 +1,167 @@
+//! A DHCP client for one interface: an ordinary UDP socket bound to it, so no packet socket and no
+//! raw frames. Blocking, on the network's own thread.
+
+pub mod message;
+
+use std::{
+    ffi::OsString,
+    io,
+    net::{Ipv4Addr, SocketAddrV4, UdpSocket},
+    time::{Duration, Instant},
+};
+
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket,
+    sockopt::{BindToDevice, Broadcast, ReuseAddr},
+};
+
+pub use self::message::Lease;
+use self::message::{Answer, Asker, Sent, decode, encode};
+
+const CLIENT_PORT: u16 = 68;
+const SERVER_PORT: u16 = 67;
+/// Waiting for the first answer; doubled at each attempt up to [`LONGEST_WAIT`].
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(16);
+/// Largest answer that is read: an Ethernet frame.
+const MAX_BYTES: usize = 1500;
+
+/// A client on one interface.
+pub struct Client {
+    socket: UdpSocket,
+    mac: [u8; 6],
+}
+
+/// What became of asking for longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// Longer, maybe under other terms.
+    Lease(Lease),
+    /// The address is not ours any more.
+    Refused,
+    /// Nobody answered.
+    Silence,
+}
+
+impl Client {
+    /// A client on the interface called `name`. Needs CAP_NET_BIND_SERVICE.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn open(name: &str, mac: [u8; 6]) -> io::Result<Self> {
+        let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+        setsockopt(&socket, ReuseAddr, &true)?;
+        setsockopt(&socket, Broadcast, &true)?;
+        setsockopt(&socket, BindToDevice, &OsString::from(name))?;
+        bind(
+            std::os::fd::AsRawFd::as_raw_fd(&socket),
+            &SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENT_PORT)),
+        )?;
+        Ok(Self { socket: UdpSocket::from(socket), mac })
+    }
+
+    /// One attempt to get a lease: discovery and selection, with this much patience for each.
+    ///
+    /// # Errors
+    /// The kernel's; silence is `Ok(None)`.
+    pub fn acquire(&self, since: Instant, wait: Duration) -> io::Result<Option<Lease>> {
+        let asker = self.asker(since)?;
+        self.send(&asker, Sent::Discover, Ipv4Addr::BROADCAST)?;
+        let offer = self.wait(wait, |bytes| match decode(&asker, bytes)? {
+            Answer::Offer { address, server } => Some((address, server)),
+            Answer::Lease(_) | Answer::Refused => None,
+        })?;
+        let Some((address, server)) = offer else { return Ok(None) };
+        self.send(&asker, Sent::Select { address, server }, Ipv4Addr::BROADCAST)?;
+        let answer = self.wait(wait, |bytes| match decode(&asker, bytes)? {
+            Answer::Lease(lease) => Some((lease.prefix.address == address).then_some(lease)),
+            Answer::Refused => Some(None),
+            Answer::Offer { .. } => None,
+        })?;
+        Ok(answer.flatten())
+    }
+
+    /// Asks for the same address for longer: its server alone, or (after the rebinding time) anyone.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn renew(&self, lease: &Lease, anyone: bool) -> io::Result<Renewal> {
+        let std::net::IpAddr::V4(address) = lease.prefix.address else {
+            return Ok(Renewal::Refused);
+        };
+        let asker = self.asker(Instant::now())?;
+        let to = if anyone { Ipv4Addr::BROADCAST } else { lease.server };
+        self.send(&asker, Sent::Renew { address }, to)?;
+        let answer = self.wait(FIRST_WAIT * 4, |bytes| match decode(&asker, bytes)? {
+            Answer::Lease(new) if new.prefix.address == lease.prefix.address => {
+                Some(Renewal::Lease(new))
+            }
+            Answer::Refused => Some(Renewal::Refused),
+            Answer::Lease(_) | Answer::Offer { .. } => None,
+        })?;
+        Ok(answer.unwrap_or(Renewal::Silence))
+    }
+
+    fn asker(&self, since: Instant) -> io::Result<Asker> {
+        let mut transaction = [0; 4];
+        getrandom::fill(&mut transaction).map_err(io::Error::other)?;
+        let seconds = u16::try_from(since.elapsed().as_secs()).unwrap_or(u16::MAX);
+        Ok(Asker { transaction: u32::from_be_bytes(transaction), mac: self.mac, seconds })
+    }
+
+    fn send(&self, asker: &Asker, sent: Sent, to: Ipv4Addr) -> io::Result<()> {
+        self.socket.send_to(&encode(asker, sent), SocketAddrV4::new(to, SERVER_PORT))?;
+        Ok(())
+    }
+
+    /// Reads until something is wanted or the time is over, whatever else arrives meanwhile.
+    fn wait<T>(
+        &self,
+        patience: Duration,
+        wanted: impl Fn(&[u8]) -> Option<T>,
+    ) -> io::Result<Option<T>> {
+        let end = Instant::now() + patience;
+        let mut bytes = [0; MAX_BYTES];
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            self.socket.set_read_timeout(Some(left))?;
+            match self.socket.recv_from(&mut bytes) {
+                Ok((length, _)) => {
+                    if let Some(found) = wanted(&bytes[..length]) {
+                        return Ok(Some(found));
+                    }
+                }
+                Err(error) if is_timeout(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// How long to wait for the answers of attempt `number` (from 0).
+#[must_use]
+pub fn patience(number: u32) -> Duration {
+    FIRST_WAIT.saturating_mul(1 << number.min(8)).min(LONGEST_WAIT)
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_grows_and_stays_bounded() {
+        assert_eq!(patience(0), FIRST_WAIT);
+        assert_eq!(patience(2), FIRST_WAIT * 4);
+        assert_eq!(patience(u32::MAX), LONGEST_WAIT);
+    }
+}

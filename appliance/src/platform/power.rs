@@ -1,0 +1,71 @@
+//! Reboot and power-off. One thread keeps the capability for it; everybody else asks, so that the
+//! serving threads can do without.
+
+use std::{
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        mpsc::{SyncSender, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use nix::sys::reboot::{RebootMode, reboot as system_reboot};
+
+use super::{
+    console::{Word, say},
+    watchdog,
+};
+
+static ASKED: OnceLock<SyncSender<RebootMode>> = OnceLock::new();
+static WIPERS: Mutex<Vec<Box<dyn Fn() + Send>>> = Mutex::new(Vec::new());
+
+/// How long a reboot may take before PID 1 ends itself, at which the kernel panics and reboots.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Starts the thread that may reboot. Called once, while PID 1 has all capabilities.
+pub fn start() {
+    let (sender, receiver) = sync_channel::<RebootMode>(1);
+    if ASKED.set(sender).is_err() {
+        return;
+    }
+    let started = thread::Builder::new().name("power".into()).spawn(move || {
+        if let Ok(mode) = receiver.recv() {
+            let _ = system_reboot(mode);
+        }
+    });
+    // Without the thread, asking times out and PID 1 ends itself: still a reboot.
+    drop(started);
+}
+
+/// Registers what shall be overwritten before the machine goes down: it must not block.
+pub fn before_leaving(wiper: impl Fn() + Send + 'static) {
+    WIPERS.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(wiper));
+}
+
+/// Overwrites what is registered and starts the machine again.
+pub fn reboot(why: &str) -> ! {
+    say(Word::Reboot, why);
+    leave(RebootMode::RB_AUTOBOOT)
+}
+
+/// Overwrites what is registered and switches the machine off.
+pub fn power_off(why: &str) -> ! {
+    say(Word::PowerOff, why);
+    leave(RebootMode::RB_POWER_OFF)
+}
+
+fn leave(mode: RebootMode) -> ! {
+    // A reboot that hangs is ended by the watchdog.
+    watchdog::stop_feeding();
+    if let Ok(wipers) = WIPERS.try_lock() {
+        wipers.iter().for_each(|wipe| wipe());
+    }
+    match ASKED.get() {
+        Some(power) if power.try_send(mode).is_ok() => thread::sleep(PATIENCE),
+        _ => {
+            let _ = system_reboot(mode);
+        }
+    }
+    std::process::abort()
+}
