@@ -11,7 +11,6 @@ use casemate_core::{
     keyring::{Day, Keyrings},
     phase::Phase,
     policy::Policy,
-    root::{Chain, Purpose},
     x509::Authority,
 };
 use casemate_formats::{
@@ -23,7 +22,6 @@ use casemate_formats::{
     digest::Digest,
 };
 use rustls::server::ServerConfig;
-use zeroize::Zeroizing;
 
 use super::{
     admission::Gate,
@@ -33,7 +31,7 @@ use super::{
     tls::{self, Shown, TlsKey},
 };
 use crate::{
-    audit::{Log, Secrets, Start, Terms, TickCounter},
+    audit::{Log, Start, Terms, TickCounter},
     life::{Life, Origin},
     state::Ring,
     tpm::Tpm,
@@ -189,7 +187,7 @@ impl House {
             Some(parts) => {
                 let start = Start {
                     ring: parts.ring,
-                    secrets: &Derive(&chain),
+                    chain: &chain,
                     namespace: bundle.site.namespace.clone(),
                     host: host.name.clone(),
                     from_blob: life.origin() == Some(Origin::Blob),
@@ -226,21 +224,6 @@ impl House {
     /// Today, for new tokens: the machine's clock, never before the bundle was issued.
     pub(super) fn day(&self, now: &Snapshot) -> Day {
         Day::from_unix((self.boot.clock)().max(now.issued()))
-    }
-}
-
-/// The chain of roots, as the log asks for its keys.
-struct Derive<'a>(&'a Chain);
-
-impl Secrets for Derive<'_> {
-    fn generation(&self) -> u32 {
-        self.0.generation()
-    }
-
-    fn derive(&self, generation: u32, what: &str, parts: &[&[u8]]) -> Option<Zeroizing<[u8; 32]>> {
-        let purposes = [Purpose::Block, Purpose::Checkpoint, Purpose::Subject];
-        let purpose = purposes.into_iter().find(|purpose| purpose.tag() == what)?;
-        self.0.derive(generation, purpose, parts)
     }
 }
 

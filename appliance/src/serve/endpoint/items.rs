@@ -63,8 +63,9 @@ pub(super) fn describe(call: &Call<'_>, record: &mut Item, permit: &Permit<'_>) 
     let context = permit.context();
     let parts: Vec<&[u8]> =
         context.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]).collect();
-    record.context = call.log().blind(&preimage("context", &parts));
-    record.subject = permit.subject().and_then(|subject| call.log().blind(subject.as_bytes()));
+    record.context = call.log().blind("context", &preimage("context", &parts));
+    record.subject =
+        permit.subject().and_then(|subject| call.log().blind("subject", subject.as_bytes()));
 }
 
 /// A name as the log shows it, where it could be one.
