@@ -150,6 +150,12 @@ impl<'a> PublicKey<'a> {
         }
     }
 
+    /// Its SSH type, as the first word of a public key file.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        self.kind
+    }
+
     fn verify(&self, signature: &[u8], signed: &[u8]) -> Result<(), SshError> {
         let mut rest = signature;
         if take_string(&mut rest)? != self.kind.as_bytes() {
