@@ -3,19 +3,22 @@
 
 mod refusal;
 
-pub use refusal::{Reason, Refusal};
+pub use refusal::Refusal;
+
+use std::fmt::Display;
 
 use super::{
     Claims, Request,
     endorsement::EndorsementKey,
     eventlog::EventLog,
     firmware::{self, SecureBoot},
-    public::{AttestationKey, PublicError},
+    public::AttestationKey,
     quote::{self, Clock, PCRS},
 };
 use crate::{
     anchors::Anchors,
     bundle::body::{Bundle, EkTemplate, Host, Image},
+    code::Code,
     digest::{Digest, Name, hex, parse_hex},
     efi::variable::Update,
     genesis,
@@ -106,29 +109,33 @@ impl Attested {
 /// The first thing that does not hold, by name, with what was expected and found.
 pub fn request(request: &Request, expected: &Expected<'_>) -> Result<Attested, Refusal> {
     if request.nonce != *expected.nonce {
-        return Err(Refusal::new(Reason::WrongNonce, hex(expected.nonce), hex(&request.nonce)));
+        return Err(Refusal::new(Code::WrongNonce, hex(expected.nonce), hex(&request.nonce)));
     }
     let (ek, ak) = identity(request, expected.host)?;
-    let pcrs = <[Digest; PCRS]>::try_from(request.pcrs.as_slice())
-        .map_err(|_| Refusal::new(Reason::PcrCount, PCRS, request.pcrs.len()))?;
+    let pcrs = sixteen(&request.pcrs)?;
     let extra_data = request.claims.extra_data(expected.nonce);
     let clock = quote::check(&request.attest, &request.signature, &ak, &pcrs, &extra_data)?;
     if !["unprovisioned", "locked", "operational"].contains(&request.claims.phase.as_str()) {
         let known = "unprovisioned, locked or operational";
-        return Err(Refusal::new(Reason::UnknownPhase, known, &request.claims.phase));
+        return Err(Refusal::new(Code::QuoteContent, known, &request.claims.phase));
     }
     let log = EventLog::parse(&request.event_log)?;
     let entered = replay(&log, &pcrs)?;
     secure_boot(&log, expected.anchors)?;
     let (image, other_applications) = applications(&log, entered, request, expected)?;
     if let Known::Listed(host) = expected.host {
-        one_of(Reason::Pcr7NotListed, &host.pcr7, &pcrs[7])?;
+        one_of(Code::HostMismatch, "PCR 7", &host.pcr7, &pcrs[7])?;
         for application in &other_applications {
-            one_of(Reason::UnlistedApplication, &host.boot_applications, application)?;
+            one_of(
+                Code::BootApplication,
+                "boot application",
+                &host.boot_applications,
+                application,
+            )?;
         }
     } else if other_applications.len() > BOOT_APPLICATIONS {
         return Err(Refusal::new(
-            Reason::UnlistedApplication,
+            Code::BootApplication,
             format!("at most {BOOT_APPLICATIONS} other boot applications"),
             other_applications.len(),
         ));
@@ -137,31 +144,44 @@ pub fn request(request: &Request, expected: &Expected<'_>) -> Result<Attested, R
     Ok(Attested { claims, ek, ak, pcrs, image, other_applications, clock })
 }
 
-/// Verifies a genesis answer: quoted by the box that the request was verified for, in the same boot,
-/// for this bundle and its custodians.
+/// Verifies a genesis answer against the bundle that asked for it: quoted by a listed box that runs a
+/// listed image, for these custodians. The host that made it.
 ///
 /// # Errors
-/// The first thing that does not hold.
-pub fn genesis(
+/// [`Code::HostMismatch`], [`Code::ImageNotListed`], [`Code::PcrNotZero`]: not one of ours.
+/// [`Code::GenesisAltered`]: not what the box quoted. [`Code::WrongBundle`]: made for another one.
+pub fn genesis<'a>(
     answer: &genesis::Answer,
-    attested: &Attested,
-    bundle: &Bundle,
+    bundle: &'a Bundle,
     bundle_digest: &Digest,
-) -> Result<(), Refusal> {
-    let extra_data = answer.extra_data();
-    quote::check(&answer.attest, &answer.signature, &attested.ak, &attested.pcrs, &extra_data)?;
-    let asked = bundle.root.asked().ok_or_else(|| {
-        Refusal::new(Reason::GenesisNotAsked, "a bundle that asks for a root or a split", "none")
+) -> Result<&'a Host, Refusal> {
+    let ak = attestation_key(&answer.ak_public)?;
+    let host = bundle.hosts.iter().find(|host| host.ak == *ak.name()).ok_or_else(|| {
+        Refusal::new(Code::HostMismatch, "the attestation key of a listed host", ak.name())
     })?;
-    equal(Reason::GenesisBundle, bundle_digest, &answer.bundle)?;
-    equal(Reason::GenesisGeneration, asked.generation, answer.generation)?;
-    equal(Reason::GenesisSplit, asked.split, answer.split)?;
-    for count in [answer.shares.len(), answer.commitments.len()] {
-        equal(Reason::GenesisCustodians, asked.custodians.len(), count)?;
-    }
+    let pcrs = sixteen(&answer.pcrs)?;
+    quote::check(&answer.attest, &answer.signature, &ak, &pcrs, &answer.extra_data()).map_err(
+        |error| {
+            let Refusal { expected, found, .. } = error.into();
+            Refusal::new(Code::GenesisAltered, expected, found)
+        },
+    )?;
+    one_of(Code::HostMismatch, "PCR 7", &host.pcr7, &pcrs[7])?;
+    let left = |image: &Image| measure::phase(image.pcr11, measure::LEAVE);
+    let images: Vec<Digest> = bundle.images.iter().map(left).collect();
+    one_of(Code::ImageNotListed, "PCR 11", &images, &pcrs[11])?;
+    zero(&pcrs)?;
+    let asked = bundle.root.asked().ok_or_else(|| {
+        Refusal::new(Code::WrongBundle, "a bundle that asks for a root or a split", "neither")
+    })?;
+    equal(Code::WrongBundle, "bundle", bundle_digest, &answer.bundle)?;
+    equal(Code::GenesisAltered, "generation", &asked.generation, &answer.generation)?;
+    equal(Code::GenesisAltered, "split", &asked.split, &answer.split)?;
+    equal(Code::GenesisAltered, "shares", &asked.custodians.len(), &answer.shares.len())?;
+    equal(Code::GenesisAltered, "commitments", &asked.custodians.len(), &answer.commitments.len())?;
     let wrapped = asked.fresh && asked.generation > 1;
-    equal(Reason::GenesisWrapped, wrapped, answer.wrapped.is_some())?;
-    Ok(())
+    equal(Code::GenesisAltered, "wrapped older root", &wrapped, &answer.wrapped.is_some())?;
+    Ok(host)
 }
 
 /// Both keys, and whether they are the ones that were expected.
@@ -170,35 +190,35 @@ fn identity(
     known: Known<'_>,
 ) -> Result<(EndorsementKey, AttestationKey), Refusal> {
     let ek = EndorsementKey::parse(&request.ek_public).map_err(|error| {
-        Refusal::new(Reason::EkTemplate, "an EK of template L-2 (P-256) or H-3 (P-384)", error)
+        Refusal::new(Code::EndorsementKey, "an EK of template L-2 (P-256) or H-3 (P-384)", error)
     })?;
-    let ak = AttestationKey::parse(&request.ak_public).map_err(|error| {
-        let reason = match error {
-            PublicError::Attributes(_) => Reason::AkAttributes,
-            _ => Reason::AkMalformed,
-        };
-        Refusal::new(
-            reason,
-            "a restricted ECDSA P-256 signing key that cannot leave its TPM",
-            error,
-        )
-    })?;
+    let ak = attestation_key(&request.ak_public)?;
     match known {
         Known::Listed(host) => {
-            equal(
-                Reason::WrongEk,
-                host.ek.fingerprint().grouped(),
-                ek.name().fingerprint().grouped(),
-            )?;
-            equal(Reason::WrongAk, &host.ak, ak.name())?;
+            let (listed, found) = (host.ek.fingerprint(), ek.name().fingerprint());
+            equal(Code::HostMismatch, "EK", &listed.grouped(), &found.grouped())?;
+            equal(Code::HostMismatch, "AK", &host.ak, ak.name())?;
         }
         Known::New(fingerprint) if fingerprint.matches(ek.name()) => {}
         Known::New(Fingerprint(prefix)) => {
             let found = ek.name().fingerprint().grouped();
-            return Err(Refusal::new(Reason::WrongEk, hex(prefix), found));
+            return Err(Refusal::new(Code::EndorsementKey, hex(prefix), found));
         }
     }
     Ok((ek, ak))
+}
+
+fn attestation_key(public: &[u8]) -> Result<AttestationKey, Refusal> {
+    AttestationKey::parse(public).map_err(|error| {
+        let expected = "a restricted ECDSA P-256 signing key that cannot leave its TPM";
+        Refusal::new(Code::AttestationKey, expected, error)
+    })
+}
+
+fn sixteen(pcrs: &[Digest]) -> Result<[Digest; PCRS], Refusal> {
+    pcrs.try_into().map_err(|_| {
+        Refusal::new(Code::QuoteMalformed, "16 PCR values", format_args!("{} values", pcrs.len()))
+    })
 }
 
 /// The log explains every quoted PCR; PCR 11 with the two words of PID 1 (decision 9). What PCR 11
@@ -207,21 +227,16 @@ fn replay(log: &EventLog<'_>, pcrs: &[Digest; PCRS]) -> Result<Digest, Refusal> 
     let mut replayed = log.replay();
     let entered = measure::phase(replayed[11], measure::ENTER);
     replayed[11] = measure::phase(entered, measure::LEAVE);
+    zero(pcrs)?;
     for (index, (replayed, quoted)) in replayed.iter().zip(pcrs).enumerate() {
-        let reason = match index {
-            12 | 13 => continue,
-            11 => Reason::Phase,
-            _ => Reason::EventLogReplay,
-        };
-        if replayed != quoted {
-            let (expected, found) = (format!("PCR {index} = {quoted}"), replayed);
-            return Err(Refusal::new(reason, expected, found));
-        }
-    }
-    for (index, reason) in [(12, Reason::Pcr12Extended), (13, Reason::Pcr13Extended)] {
-        equal(reason, Digest::ZERO, pcrs[index])?;
+        equal(Code::EventLogMismatch, &format!("PCR {index}"), quoted, replayed)?;
     }
     Ok(entered)
+}
+
+fn zero(pcrs: &[Digest; PCRS]) -> Result<(), Refusal> {
+    equal(Code::PcrNotZero, "PCR 12", &Digest::ZERO, &pcrs[12])?;
+    equal(Code::PcrNotZero, "PCR 13", &Digest::ZERO, &pcrs[13])
 }
 
 /// Secure Boot is on, under exactly the site's keys, and nothing but the site's db let anything run.
@@ -229,38 +244,32 @@ fn replay(log: &EventLog<'_>, pcrs: &[Digest; PCRS]) -> Result<Digest, Refusal> 
 fn secure_boot(log: &EventLog<'_>, anchors: &Anchors) -> Result<(), Refusal> {
     let state = SecureBoot::read(log)?;
     if state.enabled != [1] {
-        return Err(Refusal::new(Reason::SecureBootOff, "SecureBoot = 01", hex(state.enabled)));
+        let found = format!("SecureBoot {}", hex(state.enabled));
+        return Err(Refusal::new(Code::SecureBootOff, "SecureBoot 01", found));
     }
-    let mut db = Vec::new();
-    for (reason, update, found) in [
-        (Reason::ForeignPk, &anchors.pk, state.pk),
-        (Reason::ForeignKek, &anchors.kek, state.kek),
-        (Reason::ForeignDb, &anchors.db, state.db),
-    ] {
-        let update = Update::parse(update)
-            .map_err(|error| Refusal::new(Reason::Anchors, "a signed variable update", error))?;
-        if update.list != found {
-            return Err(Refusal::new(reason, contents(update.list), contents(found)));
-        }
-        db = update
-            .certificates()
-            .map_err(|error| Refusal::new(Reason::Anchors, "certificates", error))?;
-    }
-    let ours = |data: &[u8]| {
-        data.split_first_chunk()
-            .is_some_and(|(owner, der)| db.iter().any(|(o, d)| o.0 == *owner && *d == der))
+    let unreadable = |error| {
+        Refusal::new(Code::SecureBootKeys, "signed variable updates in the site's anchors", error)
     };
-    if let Some(foreign) = state.authorities.iter().find(|data| !ours(data)) {
-        return Err(Refusal::new(
-            Reason::ForeignAuthority,
-            "a certificate of the site's db",
-            contents(foreign),
-        ));
+    for (name, update, found) in [
+        ("PK", &anchors.pk, state.pk),
+        ("KEK", &anchors.kek, state.kek),
+        ("db", &anchors.db, state.db),
+    ] {
+        let expected = Update::parse(update).map_err(unreadable)?.list;
+        equal(Code::SecureBootKeys, name, &contents(expected), &contents(found))?;
     }
-    if state.authorities.is_empty() {
-        return Err(Refusal::new(Reason::NoAuthority, "a certificate of the site's db", "none"));
+    let certificates =
+        Update::parse(&anchors.db).and_then(|db| db.certificates()).map_err(unreadable)?;
+    let entries: Vec<Vec<u8>> =
+        certificates.iter().map(|(owner, der)| [&owner.0, *der].concat()).collect();
+    let expected = "only certificates of the site's db, at least one";
+    match state.authorities.iter().find(|found| !entries.iter().any(|entry| entry == *found)) {
+        Some(foreign) => Err(Refusal::new(Code::BootAuthority, expected, contents(foreign))),
+        None if state.authorities.is_empty() => {
+            Err(Refusal::new(Code::BootAuthority, expected, "none"))
+        }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// The image that PCR 11 names is listed, claimed, and what the firmware started last; the others.
@@ -270,16 +279,16 @@ fn applications(
     request: &Request,
     expected: &Expected<'_>,
 ) -> Result<(Image, Vec<Digest>), Refusal> {
-    equal(Reason::WrongImageClaim, entered, request.claims.image)?;
+    equal(Code::QuoteContent, "image", &entered, &request.claims.image)?;
     let Some(image) = expected.images.iter().find(|image| image.pcr11 == entered) else {
         let ids: Vec<Digest> = expected.images.iter().map(|image| image.pcr11).collect();
-        return Err(Refusal::new(Reason::ImageNotListed, list(&ids), entered));
+        return Err(Refusal::new(Code::ImageNotListed, list(&ids), entered));
     };
     let mut applications = firmware::applications(log)?;
     let last = applications.pop();
     if last != Some(image.authenticode) {
         let found = last.map_or_else(|| "none".to_owned(), |last| last.to_string());
-        return Err(Refusal::new(Reason::LastApplication, image.authenticode, found));
+        return Err(Refusal::new(Code::BootApplication, image.authenticode, found));
     }
     // The image itself may have been started before (a trial that fell back).
     applications.retain(|application| *application != image.authenticode);
@@ -288,16 +297,27 @@ fn applications(
     Ok((image.clone(), applications))
 }
 
-fn equal<T: PartialEq + std::fmt::Display>(
-    reason: Reason,
-    expected: T,
-    found: T,
+fn equal<T: PartialEq + Display>(
+    code: Code,
+    what: &str,
+    expected: &T,
+    found: &T,
 ) -> Result<(), Refusal> {
-    if expected == found { Ok(()) } else { Err(Refusal::new(reason, expected, found)) }
+    if expected == found {
+        return Ok(());
+    }
+    Err(Refusal::new(code, format_args!("{what} {expected}"), format_args!("{what} {found}")))
 }
 
-fn one_of(reason: Reason, listed: &[Digest], found: &Digest) -> Result<(), Refusal> {
-    if listed.contains(found) { Ok(()) } else { Err(Refusal::new(reason, list(listed), found)) }
+fn one_of(code: Code, what: &str, listed: &[Digest], found: &Digest) -> Result<(), Refusal> {
+    if listed.contains(found) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        code,
+        format_args!("{what} one of: {}", list(listed)),
+        format_args!("{what} {found}"),
+    ))
 }
 
 fn list(digests: &[Digest]) -> String {
@@ -312,5 +332,3 @@ fn contents(bytes: &[u8]) -> String {
     format!("{} bytes, SHA-256 {}", bytes.len(), Digest::sha256(bytes))
 }
 
-#[cfg(test)]
-mod tests;
