@@ -10,3 +10,6 @@ pub mod root;
 pub mod routes;
 pub mod slots;
 pub mod x509;
+
+#[cfg(test)]
+mod fixture;
