@@ -41,7 +41,7 @@ pub(crate) fn established() -> Established {
 }
 
 pub(crate) fn chain() -> Chain {
-    Chain::open(root(2), &established(), &label("example")).ok().expect("opens")
+    Chain::open(root(2), &established(), &label("example")).expect("opens")
 }
 
 fn keyring(name: &str, context: &[&str], first_version: u32, versions: &[u32]) -> Keyring {

@@ -38,7 +38,7 @@ fn refusal(newest: Root, established: &Established) -> RootChain {
 
 #[test]
 fn a_chain_opens_to_every_generation() {
-    let chain = Chain::open(root(4), &established(4), &site()).ok().expect("opens");
+    let chain = Chain::open(root(4), &established(4), &site()).expect("opens");
     assert_eq!(chain.generation(), 4);
     assert_eq!(chain.newest().expose_bytes(), &[4; 32]);
     for generation in 1..=4 {
@@ -87,7 +87,7 @@ fn purposes_and_generations_give_keys_of_their_own() {
         Purpose::Subject,
         Purpose::Lock,
     ];
-    let chain = Chain::open(root(2), &established(2), &site()).ok().expect("opens");
+    let chain = Chain::open(root(2), &established(2), &site()).expect("opens");
     let mut keys: Vec<[u8; 32]> =
         (1..=2).flat_map(|g| all.map(|p| *chain.derive(g, p, &[]).expect("there"))).collect();
     keys.push(fingerprint(&root(2), 2, &site()).0);
@@ -194,7 +194,7 @@ fn a_derivation_is_hkdf_sha256_of_tag_and_parts_each_with_its_length() {
     let mut expected = [0; 32];
     let hkdf = ::hkdf::Hkdf::<sha2::Sha256>::new(None, &[1; 32]);
     hkdf.expand(info, &mut expected).expect("short");
-    let chain = Chain::open(root(1), &established(1), &site()).ok().expect("opens");
+    let chain = Chain::open(root(1), &established(1), &site()).expect("opens");
     let key = chain.derive(1, Purpose::Key, &[b"pii", &1u32.to_be_bytes()]).expect("there");
     assert_eq!(*key, expected);
 }
