@@ -31,10 +31,10 @@ use super::{
     tls::{self, Shown, TlsKey},
 };
 use crate::{
-    audit::{Log, Start, Terms, TickCounter},
+    audit::{Log, Start, Terms, TickCounter, TickError},
     life::{Life, Origin},
     state::Ring,
-    tpm::Tpm,
+    tpm::{Counter, Tpm},
 };
 
 /// How long the answer to a retiring bundle has to get out before the machine reboots.
@@ -52,14 +52,6 @@ pub struct BootFacts {
     pub clock: Box<dyn Fn() -> u64 + Send + Sync>,
     /// The bundle says that this host is retired: called after the answer is on its way; reboots.
     pub leave: Box<dyn Fn() + Send + Sync>,
-}
-
-/// What a log needs that only the composing program has. Used once, when the root is open.
-pub struct LogParts {
-    /// The disk's ring.
-    pub ring: Ring,
-    /// The counter that ticks.
-    pub tick: Box<dyn TickCounter>,
 }
 
 /// What is in force, read once per request: a request is served by one state of affairs.
@@ -93,7 +85,8 @@ pub struct House {
     pub(super) order_challenge: Digest,
     shown: Arc<Shown>,
     life: Mutex<Life>,
-    log_parts: Mutex<Option<LogParts>>,
+    /// Taken when the log starts.
+    ring: Mutex<Option<Ring>>,
     snapshot: RwLock<Arc<Snapshot>>,
 }
 
@@ -116,7 +109,7 @@ impl House {
         tpm: Tpm,
         life: Life,
         log: Log,
-        log_parts: LogParts,
+        ring: Ring,
     ) -> Result<Self, HouseError> {
         let tls_key = TlsKey::generate()?;
         let first = tls_key.certify(&names(None, None), &boot.addresses, None)?;
@@ -139,7 +132,7 @@ impl House {
             order_challenge: challenge()?,
             shown,
             life: Mutex::new(life),
-            log_parts: Mutex::new(Some(log_parts)),
+            ring: Mutex::new(Some(ring)),
             snapshot: RwLock::new(Arc::new(closed)),
         };
         let life = house.life();
@@ -181,20 +174,22 @@ impl House {
     fn serving(&self, life: &Life, bundle: &Bundle, host: &Host) -> Option<Keyrings> {
         let chain = life.chain()?;
         let terms = terms(bundle);
-        let parts = self.log_parts.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match parts {
+        let mut unused = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        match unused.as_ref() {
             None => self.log.terms(terms),
-            Some(parts) => {
+            Some(ring) => {
                 let start = Start {
-                    ring: parts.ring,
+                    ring: ring.clone(),
                     chain: &chain,
                     namespace: bundle.site.namespace.clone(),
                     host: host.name.clone(),
                     from_blob: life.origin() == Some(Origin::Blob),
-                    tick: parts.tick,
+                    tick: Box::new(Tick(self.tpm.clone())),
                     terms,
                 };
+                // After an error the next bundle tries again.
                 self.log.start(start, &mut |_| {}).ok()?;
+                *unused = None;
             }
         }
         let serving = bundle.root.established.as_ref()?.serving;
@@ -224,6 +219,19 @@ impl House {
     /// Today, for new tokens: the machine's clock, never before the bundle was issued.
     pub(super) fn day(&self, now: &Snapshot) -> Day {
         Day::from_unix((self.boot.clock)().max(now.issued()))
+    }
+}
+
+/// The TPM's counter that the log ticks by.
+struct Tick(Tpm);
+
+impl TickCounter for Tick {
+    fn read(&mut self) -> Result<u64, TickError> {
+        self.0.define_counter(Counter::Tick).map_err(|_| TickError)
+    }
+
+    fn increment(&mut self) -> Result<u64, TickError> {
+        self.0.increment(Counter::Tick).map_err(|_| TickError)
     }
 }
 

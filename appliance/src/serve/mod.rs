@@ -14,7 +14,7 @@ mod tls;
 
 use std::{io, net::TcpListener, sync::Arc};
 
-pub use house::{BootFacts, House, HouseError, LogParts, Snapshot};
+pub use house::{BootFacts, House, HouseError, Snapshot};
 
 /// Serves on `listener` until `stop` resolves; brings its own runtime and blocks. PID 1 gives a
 /// future that never resolves.
@@ -29,6 +29,7 @@ pub fn run(
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
+        tokio::spawn(house.log.clone().tick_hourly());
         let listener = tokio::net::TcpListener::from_std(listener)?;
         listener::serve(listener, house, stop).await;
         Ok(())
