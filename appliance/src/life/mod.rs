@@ -1,18 +1,35 @@
 //! The life of a box: the sole joiner of slots, seal and counter (`open`, `accept`, `genesis`,
-//! `retire`). Boot and endpoints call it; so do `tests/host` and the crash tests.
+//! `retire`). Boot and endpoints call it; so do `tests/host` and the crash tests. What to write is
+//! decided in `casemate_core::slots`; here it is done, in that order, each step durable.
+
+mod accept;
+mod genesis;
+mod keep;
+mod open;
+mod retire;
+mod roots;
 
 use std::sync::Arc;
 
-use casemate_core::{phase::Phase, root::Chain};
+use casemate_core::{
+    phase::Phase,
+    root::{Chain, Root},
+    slots::{self, SLOTS},
+};
 use casemate_formats::{
     anchors::Anchors,
-    bundle::{Verified, body::Host},
+    bundle::{Bundle, Verified, body::Host},
     code::Code,
     digest::Digest,
-    genesis,
+    limits,
+    share::seal::BootKey,
 };
+use heapless::Vec as Bounded;
 
-use crate::tpm::Tpm;
+use crate::{
+    state::{State, StateError},
+    tpm::{Counter, Tpm, TpmError},
+};
 
 /// What this boot measured, as far as sealing depends on it.
 #[derive(Clone, Debug)]
@@ -39,70 +56,12 @@ pub enum Origin {
 pub enum Accepted {
     /// It is the one in force already.
     Again,
-    /// It is in force now; the phase did not change.
+    /// It is in force now; the root is as open as it was.
     InForce,
     /// It is in force and its root is open: this boot is Operational from now on.
     Entered,
     /// This host is retired: nothing is kept, the machine must reboot now.
     Retired,
-}
-
-/// Slots, seal and counter of one box.
-pub struct Life {}
-
-impl Life {
-    /// Where this boot stands.
-    #[must_use]
-    pub fn phase(&self) -> Phase {
-        todo!()
-    }
-
-    /// The bundle in force.
-    #[must_use]
-    pub fn bundle(&self) -> Option<Arc<Verified>> {
-        todo!()
-    }
-
-    /// This box in it.
-    #[must_use]
-    pub fn host(&self) -> Option<&Host> {
-        todo!()
-    }
-
-    /// How the root was opened, once it is.
-    #[must_use]
-    pub fn origin(&self) -> Option<Origin> {
-        todo!()
-    }
-
-    /// HPKE public key (X25519) of this boot.
-    #[must_use]
-    pub fn hpke_key(&self) -> Digest {
-        todo!()
-    }
-
-    /// Every generation's root, once it is open.
-    #[must_use]
-    pub fn chain(&self) -> Option<Arc<Chain>> {
-        todo!()
-    }
-
-    /// Takes a bundle into force. Durable when it returns; an error changes nothing.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn accept(&mut self, envelope: &[u8]) -> Result<Accepted, Refused> {
-        let _ = envelope;
-        todo!()
-    }
-
-    /// Makes or shares the root that the bundle in force asks for, and has it quoted.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn genesis(&mut self) -> Result<genesis::Answer, Refused> {
-        todo!()
-    }
 }
 
 /// Why a bundle or genesis was refused.
@@ -116,12 +75,163 @@ pub struct Refused {
     pub detail: Option<String>,
 }
 
-/// Opens what the disk holds. The result is always a life; only a TPM or a disk that does not
-/// answer at all is an error.
-///
-/// # Errors
-/// [`crate::tpm::TpmError`].
-pub fn open(tpm: Tpm, anchors: Anchors, machine: Machine) -> Result<Life, crate::tpm::TpmError> {
-    let _ = (tpm, anchors, machine);
-    todo!()
+/// TPM or disk do not work at all: there is nothing to be said about this box's life.
+#[derive(Debug, thiserror::Error)]
+pub enum LifeError {
+    /// The TPM's.
+    #[error(transparent)]
+    Tpm(#[from] TpmError),
+    /// The disk's.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// A slot whose checksum holds and whose bundle verified.
+struct Entry {
+    verified: Arc<Verified>,
+    write_number: u64,
+    label: u64,
+    branches: Bounded<Digest, { limits::BRANCHES }>,
+    blob: Option<Vec<u8>>,
+    /// How the blob did on this boot.
+    tried: slots::Blob,
+}
+
+/// A root that no bundle names yet.
+struct Pending {
+    root: Root,
+    /// Made on this boot, or opened together with the root in force. What was opened alone may have
+    /// been sealed by anybody (the owner authorisation is empty): it is taken when a bundle names
+    /// its fingerprint, but never shared out again.
+    authentic: bool,
+}
+
+/// Slots, seal and counter of one box.
+pub struct Life {
+    tpm: Tpm,
+    state: Arc<State>,
+    anchors: Anchors,
+    machine: Machine,
+    boot_key: BootKey,
+    entries: [Option<Entry>; SLOTS],
+    damaged: Vec<(usize, String)>,
+    phase: Phase,
+    origin: Option<Origin>,
+    chain: Option<Arc<Chain>>,
+    pending: Option<Pending>,
+    /// A slot was being written, or the counter raised, when disk or TPM failed: what stands there is
+    /// known at the next boot.
+    broken: bool,
+}
+
+impl Life {
+    /// Where this boot stands.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The bundle in force.
+    #[must_use]
+    pub fn bundle(&self) -> Option<Arc<Verified>> {
+        self.in_force().map(|entry| Arc::clone(&entry.verified))
+    }
+
+    /// This box in it, by its endorsement key.
+    #[must_use]
+    pub fn host(&self) -> Option<&Host> {
+        let ek = &self.tpm.identity().ek;
+        self.in_force()?.verified.bundle().hosts.iter().find(|host| host.ek == *ek)
+    }
+
+    /// How the root was opened, once it is.
+    #[must_use]
+    pub fn origin(&self) -> Option<Origin> {
+        self.origin
+    }
+
+    /// Every generation's root, once it is open.
+    #[must_use]
+    pub fn chain(&self) -> Option<Arc<Chain>> {
+        self.chain.clone()
+    }
+
+    /// HPKE public key (X25519) of this boot.
+    #[must_use]
+    pub fn hpke_key(&self) -> Digest {
+        self.boot_key.public()
+    }
+
+    /// Slots that hold something that cannot be used, with the name of what is wrong (for the console).
+    #[must_use]
+    pub fn damaged(&self) -> &[(usize, String)] {
+        &self.damaged
+    }
+
+    fn in_force(&self) -> Option<&Entry> {
+        self.entries[self.view(None).in_force()?].as_ref()
+    }
+
+    /// The slots as the plans see them.
+    fn view(&self, counter: Option<u64>) -> slots::View {
+        let slots = self.entries.each_ref().map(|entry| {
+            let entry = entry.as_ref()?;
+            Some(slots::Slot {
+                seq: entry.seq(),
+                write_number: entry.write_number,
+                digest: entry.verified.digest(),
+                label: entry.label,
+                blob: entry.tried,
+            })
+        });
+        slots::View { slots, counter }
+    }
+
+    /// The slots, and the counter read now.
+    fn view_now(&self) -> Result<slots::View, TpmError> {
+        Ok(self.view(self.tpm.counter(Counter::Seal)?))
+    }
+}
+
+impl Entry {
+    fn bundle(&self) -> &Bundle {
+        self.verified.bundle()
+    }
+
+    fn seq(&self) -> u64 {
+        self.bundle().site.seq
+    }
+}
+
+impl Refused {
+    fn new(code: Code) -> Self {
+        Self { code, bundle: None, detail: None }
+    }
+
+    fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+}
+
+impl From<Code> for Refused {
+    fn from(code: Code) -> Self {
+        Self::new(code)
+    }
+}
+
+impl From<LifeError> for Refused {
+    fn from(error: LifeError) -> Self {
+        let code = match error {
+            LifeError::Tpm(_) => Code::TpmUnavailable,
+            LifeError::State(_) => Code::Internal,
+        };
+        Self::new(code).detail(error.to_string())
+    }
+}
+
+impl From<TpmError> for Refused {
+    fn from(error: TpmError) -> Self {
+        LifeError::from(error).into()
+    }
 }

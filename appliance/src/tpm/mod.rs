@@ -81,27 +81,39 @@ impl Tpm {
         Arc::clone(&self.inner.identity.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Demands the endorsement key that a bundle lists, and salts every session to it from now on.
+    /// Salts every session to the endorsement key of this template from now on.
+    ///
+    /// # Errors
+    /// Any [`TpmError`]; the former stays in use.
+    pub fn use_template(&self, template: EkTemplate) -> Result<Arc<Identity>, TpmError> {
+        let before = self.identity();
+        if before.ek_template == template {
+            return Ok(before);
+        }
+        let identity = self.inner.thread.run(move |owner| {
+            owner.use_template(template)?;
+            owner.session(|owner, session| owner.identify(session)).inspect_err(|_| {
+                let _ = owner.use_template(before.ek_template);
+            })
+        })?;
+        let identity = Arc::new(identity);
+        let mut shared = self.inner.identity.write().unwrap_or_else(PoisonError::into_inner);
+        *shared = Arc::clone(&identity);
+        Ok(identity)
+    }
+
+    /// Demands the endorsement key that a bundle lists: an EK's public area comes over the bus without
+    /// protection, so nothing is believed before its Name is the listed one.
     ///
     /// # Errors
     /// [`TpmError::ForeignEndorsement`]: this TPM has another one; the former stays in use.
     pub fn expect_ek(&self, expected: &Name, template: EkTemplate) -> Result<(), TpmError> {
-        let before = self.identity();
-        if before.ek_template == template {
-            return if before.ek == *expected { Ok(()) } else { Err(TpmError::ForeignEndorsement) };
+        let before = self.identity().ek_template;
+        if self.use_template(template)?.ek == *expected {
+            return Ok(());
         }
-        let expected = expected.clone();
-        let identity = self.inner.thread.run(move |owner| {
-            owner.use_template(template)?;
-            let identity = owner.session(|owner, session| owner.identify(session))?;
-            if identity.ek == expected {
-                return Ok(identity);
-            }
-            owner.use_template(before.ek_template)?;
-            Err(TpmError::ForeignEndorsement)
-        })?;
-        *self.inner.identity.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(identity);
-        Ok(())
+        self.use_template(before)?;
+        Err(TpmError::ForeignEndorsement)
     }
 
     /// Random bytes through an encrypted session, at most 64.

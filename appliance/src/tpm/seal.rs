@@ -28,7 +28,7 @@ use super::{
 const PCRS: [u8; 4] = [7, 11, 12, 13];
 
 /// A sealed object as it is stored: TPM2B_PUBLIC and TPM2B_PRIVATE, never a context.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blob {
     /// TPM2B_PUBLIC.
     pub public: Vec<u8>,
@@ -43,6 +43,23 @@ pub struct SealPolicy {
     pub branches: Vec<Digest>,
     /// Highest counter value at which it opens.
     pub label: u64,
+}
+
+impl Blob {
+    /// Both areas, one behind the other; each has its size before it.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        [self.public.as_slice(), &self.private].concat()
+    }
+
+    /// What [`Self::encode`] wrote; `None`: not two sized areas and nothing else.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let size = 2 + usize::from(u16::from_be_bytes(*bytes.first_chunk()?));
+        let (public, private) = bytes.split_at_checked(size)?;
+        let size = 2 + usize::from(u16::from_be_bytes(*private.first_chunk()?));
+        (private.len() == size).then(|| Self { public: public.to_vec(), private: private.to_vec() })
+    }
 }
 
 impl SealPolicy {

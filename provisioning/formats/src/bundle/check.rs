@@ -200,13 +200,13 @@ fn established(root: &Established, custodians: usize) -> Result<(), BodyError> {
         return Err(BodyError::Root("one commitment for each custodian"));
     }
     if root.acks.len() != custodians {
-        return Err(BodyError::Root("one acknowledgement for each custodian"));
+        return Err(BodyError::MissingAck { expected: custodians, found: root.acks.len() });
     }
     distinct("acknowledgements", root.acks.iter())?;
     let acknowledged =
         root.acks.iter().zip(&root.commitments).all(|(ack, to)| genesis::commitment(ack) == *to);
     if !acknowledged {
-        return Err(BodyError::Root("each acknowledgement belongs to its commitment"));
+        return Err(BodyError::WrongAck);
     }
     if root.authorities.len() != generations {
         return Err(BodyError::Root("one authority for each generation"));

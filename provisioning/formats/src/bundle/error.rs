@@ -123,6 +123,17 @@ pub enum BodyError {
     /// A name that stands for nothing in this bundle.
     #[error("expected {0} to name something that this bundle lists")]
     Dangling(&'static str),
+    /// A root that not every custodian acknowledged.
+    #[error("expected {expected} acknowledgements, one for each custodian, found {found}")]
+    MissingAck {
+        /// Custodians of the root.
+        expected: usize,
+        /// Acknowledgements that came.
+        found: usize,
+    },
+    /// An acknowledgement that is not its commitment's.
+    #[error("expected each acknowledgement to belong to its commitment, found one that does not")]
+    WrongAck,
     /// The root section contradicts itself.
     #[error("expected a consistent root section: {0}")]
     Root(&'static str),
@@ -164,6 +175,8 @@ impl BodyError {
             Self::Unsorted(_) => Code::Unsorted,
             Self::ReservedRole(_) => Code::ReservedRole,
             Self::OutOfRange(_) => Code::OutOfRange,
+            Self::MissingAck { .. } => Code::MissingAck,
+            Self::WrongAck => Code::WrongAck,
             Self::Empty(_) | Self::Dangling(_) | Self::Root(_) => Code::Inconsistent,
         }
     }
