@@ -1,2 +1,315 @@
-//! (being written)
-fn main() {}
+//! The command line of the image builder. Building and signing are separate commands, so that the db
+//! key can stay on another machine.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use casemate_formats::{anchors::Anchors, digest::Digest, manifest::Source};
+use casemate_image::{
+    cache, disk, firmware, initramfs, kernel,
+    lock::Lock,
+    manifest,
+    run::say,
+    sbom,
+    sign::{self, DISK, ESP, Key, MANIFEST, SIGNED, UNSIGNED},
+    sources::{self, Archive},
+    tss::{self, Variant},
+    uki::{self, Parts},
+};
+use clap::{Parser, Subcommand};
+
+/// Version of the image: the workspace's.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+const MIB: u64 = 1 << 20;
+
+/// Builds, signs and checks images of the appliance.
+#[derive(Parser)]
+#[command(name = "cargo image", version, after_help = "\
+Examples:
+  cargo image build --anchors site/anchors        unsigned UKI, manifest and SBOM in target/image
+  cargo image sign --key db.key --certificate db.crt
+                                                  signed UKI, ESP and disk image beside them
+  cargo image flash --to /dev/sdX                 the disk image onto a disk
+  cargo image lock --update                       newer kernel, TSS and stub of the same series
+
+Products that take long are kept in $XDG_CACHE_HOME/casemate (~/.cache/casemate) by content hash.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Shows the lock of sources, or moves it to the newest versions of the same series
+    #[command(after_help = "Examples:\n  cargo image lock\n  cargo image lock --update")]
+    Lock {
+        /// Write the newest versions of each series into image/sources.lock
+        #[arg(long)]
+        update: bool,
+    },
+    /// Builds both TSS prefixes and lays the link target/tss that cargo needs
+    #[command(after_help = "Example:\n  cargo image tss")]
+    Tss {
+        /// Refuse anything but the locked source
+        #[arg(long)]
+        locked: bool,
+    },
+    /// Builds the kernel into the cache and prints where it lies
+    #[command(after_help = "Example:\n  cargo image kernel")]
+    Kernel {
+        /// Refuse anything but the locked source
+        #[arg(long)]
+        locked: bool,
+    },
+    /// Builds the firmware (PID 1) and prints where it lies
+    #[command(after_help = "Example:\n  cargo image firmware")]
+    Firmware {
+        /// Refuse anything but the locked source and Cargo.lock as it is
+        #[arg(long)]
+        locked: bool,
+    },
+    /// Builds the unsigned UKI of a site, its manifest and SBOM
+    #[command(after_help = "Example:\n  cargo image build --anchors site/anchors --out target/image")]
+    Build {
+        /// The site's anchors (`casemate site init` writes them)
+        #[arg(long, value_name = "FILE")]
+        anchors: PathBuf,
+        /// Where the products go
+        #[arg(long, value_name = "DIR", default_value = "target/image")]
+        out: PathBuf,
+        /// Take this binary as /init instead of building the firmware
+        #[arg(long, value_name = "FILE")]
+        init: Option<PathBuf>,
+        /// Refuse anything but the locked sources and Cargo.lock as it is
+        #[arg(long)]
+        locked: bool,
+    },
+    /// Signs the UKI with the site's db key; writes ESP and disk image; completes the manifest
+    #[command(after_help = "\
+Examples:
+  cargo image sign --key site/private/db.key --certificate site/secureboot/db.crt
+  cargo image sign --signed-uki from-the-token.efi --certificate site/secureboot/db.crt")]
+    Sign {
+        /// Where `build` put its products
+        #[arg(long, value_name = "DIR", default_value = "target/image")]
+        dir: PathBuf,
+        /// The private half of db (PEM, RSA)
+        #[arg(long, value_name = "FILE", required_unless_present = "signed_uki")]
+        key: Option<PathBuf>,
+        /// Instead of a key: the UKI as a token or another machine signed it
+        #[arg(long, value_name = "FILE", conflicts_with = "key")]
+        signed_uki: Option<PathBuf>,
+        /// The certificate of db (PEM)
+        #[arg(long, value_name = "FILE")]
+        certificate: PathBuf,
+        /// Size of `state` in the disk image, in MiB; on a real disk it fills the rest
+        #[arg(long, value_name = "MIB", default_value_t = 64)]
+        state_mib: u64,
+    },
+    /// Checks a disk or disk image against a manifest
+    #[command(after_help = "\
+Examples:
+  cargo image verify
+  cargo image verify --disk /dev/sdX --manifest target/image/manifest.json --certificate db.crt")]
+    Verify {
+        /// The disk or its image
+        #[arg(long, value_name = "FILE", default_value = "target/image/disk.img")]
+        disk: PathBuf,
+        /// What it shall be
+        #[arg(long, value_name = "FILE", default_value = "target/image/manifest.json")]
+        manifest: PathBuf,
+        /// Check the signature with this db certificate as well
+        #[arg(long, value_name = "FILE")]
+        certificate: Option<PathBuf>,
+    },
+    /// Writes an appliance's whole disk: ESP A, ESP B, and an empty `state` over the rest
+    #[command(after_help = "Example:\n  cargo image flash --to /dev/sdX --erase")]
+    Flash {
+        /// Where `sign` put its products
+        #[arg(long, value_name = "DIR", default_value = "target/image")]
+        dir: PathBuf,
+        /// The disk
+        #[arg(long, value_name = "DEVICE")]
+        to: PathBuf,
+        /// Confirms that everything on that disk shall be lost
+        #[arg(long)]
+        erase: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("image: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    let root = checkout()?;
+    let archive = Archive::default();
+    match command {
+        Command::Lock { update } => lock(&root, &archive, update),
+        Command::Tss { locked } => {
+            let fetched = tss::source(&Lock::read(&root.join(Lock::FILE))?, &archive, locked)?;
+            let tests = tss::prefix(&fetched, Variant::Tests)?;
+            let firmware = tss::prefix(&fetched, Variant::Firmware)?;
+            tss::link(&tests, &root.join("target"))?;
+            println!("{}\n{}", tests.display(), firmware.display());
+            Ok(())
+        }
+        Command::Kernel { locked } => {
+            let fetched = kernel::source(&Lock::read(&root.join(Lock::FILE))?, &archive, locked)?;
+            println!("{}", kernel::build(&fetched)?.bz_image.display());
+            Ok(())
+        }
+        Command::Firmware { locked } => {
+            let (init, _) = firmware(&root, &archive, locked)?;
+            println!("{}", init.display());
+            Ok(())
+        }
+        Command::Build { anchors, out, init, locked } => {
+            build(&root, &archive, &anchors, &out, init.as_deref(), locked)
+        }
+        Command::Sign { dir, key, signed_uki, certificate, state_mib } => {
+            let key = match (&key, &signed_uki) {
+                (Some(key), _) => Key::File(key),
+                (None, Some(uki)) => Key::SignedUki(uki),
+                (None, None) => bail!("expected --key or --signed-uki"),
+            };
+            let manifest = sign::sign(&dir, key, &certificate, state_mib * MIB)?;
+            let image = manifest.image().context("signed just now")?;
+            println!("pcr11         {}", image.pcr11);
+            println!("authenticode  {}", image.authenticode);
+            println!("esp           {}", image.esp);
+            for name in [SIGNED, ESP, DISK, MANIFEST] {
+                println!("wrote         {}", dir.join(name).display());
+            }
+            Ok(())
+        }
+        Command::Verify { disk, manifest, certificate } => {
+            let manifest = manifest::read(&manifest)?;
+            for line in sign::verify(&disk, &manifest, certificate.as_deref())? {
+                println!("{line}");
+            }
+            Ok(())
+        }
+        Command::Flash { dir, to, erase } => flash(&dir, &to, erase),
+    }
+}
+
+fn lock(root: &Path, archive: &Archive, update: bool) -> Result<()> {
+    let path = root.join(Lock::FILE);
+    let mut lock = Lock::read(&path)?;
+    for source in &mut lock.source {
+        if !update {
+            println!("{:14} {:18} {}", source.name, source.version, source.sha256);
+            continue;
+        }
+        let newest = archive.newest(source)?;
+        if newest.sha256 == source.sha256 {
+            println!("{:14} {:18} is the newest", source.name, source.version);
+        } else {
+            println!("{:14} {:18} -> {}", source.name, source.version, newest.version);
+            source.version = newest.version;
+            source.sha256 = newest.sha256;
+        }
+    }
+    if update {
+        fs::write(&path, lock.to_text()?)?;
+    }
+    Ok(())
+}
+
+fn firmware(root: &Path, archive: &Archive, locked: bool) -> Result<(PathBuf, Source)> {
+    let fetched = tss::source(&Lock::read(&root.join(Lock::FILE))?, archive, locked)?;
+    let prefix = tss::prefix(&fetched, Variant::Firmware)?;
+    let init = firmware::build(root, &prefix, &root.join("target/firmware"), locked)?;
+    Ok((init, fetched.source))
+}
+
+fn build(
+    root: &Path,
+    archive: &Archive,
+    anchors: &Path,
+    out: &Path,
+    init: Option<&Path>,
+    locked: bool,
+) -> Result<()> {
+    let anchors = fs::read(anchors).with_context(|| {
+        format!("expected the anchors {}: `casemate site init` writes them", anchors.display())
+    })?;
+    Anchors::decode(&anchors)?;
+    let lock = Lock::read(&root.join(Lock::FILE))?;
+    let linux = kernel::source(&lock, archive, locked)?;
+    let stub = archive.fetch(lock.get("systemd-stub")?, locked)?;
+    let kernel = kernel::build(&linux)?;
+    let (init, tss) = match init {
+        Some(init) => (init.to_owned(), tss::source(&lock, archive, locked)?.source),
+        None => firmware(root, archive, locked)?,
+    };
+    let init = fs::read(&init).with_context(|| format!("expected {}", init.display()))?;
+    ensure!(init.starts_with(b"\x7fELF"), "expected a static ELF binary as /init");
+    say("build", "packing initramfs and UKI (seconds)");
+    let initrd = initramfs::pack(&init, &anchors)?;
+    let parts = Parts::new(VERSION, fs::read(kernel.bz_image)?, initrd);
+    let unsigned = uki::assemble(&fs::read(sources::stub(&stub)?)?, &parts)?;
+    let manifest =
+        manifest::of(VERSION, &anchors, &parts, &unsigned, vec![linux.source, stub.source, tss])?;
+    let bom = sbom::document(&manifest, &sbom::crates(root)?);
+    fs::create_dir_all(out)?;
+    fs::write(out.join(UNSIGNED), &unsigned)?;
+    fs::write(out.join(MANIFEST), manifest.to_json())?;
+    fs::write(out.join("sbom.json"), serde_json::to_string_pretty(&bom)? + "\n")?;
+    println!("uki_bytes     {}", unsigned.len());
+    println!("pcr11         {}", manifest.pcr11);
+    println!("authenticode  {}", manifest.authenticode);
+    for name in [UNSIGNED, MANIFEST, "sbom.json"] {
+        println!("wrote         {}", out.join(name).display());
+    }
+    Ok(())
+}
+
+fn flash(dir: &Path, to: &Path, erase: bool) -> Result<()> {
+    let manifest = manifest::read(&dir.join(MANIFEST))?;
+    let esp = fs::read(dir.join(ESP)).context("run `cargo image sign` first")?;
+    let expected = manifest.signed.as_ref().context("run `cargo image sign` first")?.esp.sha256;
+    let found = Digest::sha256(&esp);
+    ensure!(found == expected, "expected an ESP of sha256 {expected}, found {found}: sign again");
+    ensure!(
+        erase,
+        "everything on {} will be lost: say so with --erase (`lsblk` shows the disks)",
+        to.display()
+    );
+    let mounts = fs::read_to_string("/proc/mounts")?;
+    let device = to.canonicalize().with_context(|| format!("expected a disk at {}", to.display()))?;
+    let device = device.to_string_lossy().into_owned();
+    ensure!(
+        !mounts.lines().any(|line| line.starts_with(&device)),
+        "{device} or a partition of it is mounted: this is not a blank disk"
+    );
+    say("flash", "writing ESP A, ESP B and an empty state (10-60 s)");
+    let mut disk = File::options().read(true).write(true).open(to)?;
+    disk::write(&mut disk, &esp)?;
+    for line in sign::verify(to, &manifest, None)? {
+        println!("{line}");
+    }
+    Ok(())
+}
+
+/// The checkout that this tool was built from, or the one we stand in.
+fn checkout() -> Result<PathBuf> {
+    let here = std::env::current_dir()?;
+    let found = here.ancestors().find(|folder| folder.join(Lock::FILE).is_file());
+    let root = found.map(Path::to_path_buf).with_context(|| {
+        format!("expected to stand in a checkout of Casemate (no {} above {})", Lock::FILE, here.display())
+    })?;
+    cache::root()?;
+    Ok(root)
+}

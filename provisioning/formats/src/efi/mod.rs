@@ -2,6 +2,7 @@
 
 pub mod authenticode;
 pub mod boot_entry;
+pub mod partition;
 #[cfg(feature = "sign")]
 pub mod signer;
 pub mod variable;
