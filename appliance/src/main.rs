@@ -1,2 +1,101 @@
-//! PID 1: the boot story.
-fn main() {}
+//! PID 1: the boot story. Each line is a room's work; what may follow what is held by the types.
+
+use std::{
+    convert::Infallible,
+    future,
+    net::{IpAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
+
+use casemate_appliance::{
+    audit::Log,
+    boot::{Left, Mounted, Refusal, Stop, since_start},
+    platform::{
+        clock::Clock,
+        console::{Word, say},
+        network, power, sandbox,
+    },
+    serve::{self, BootFacts, House},
+};
+use casemate_core::phase::Phase;
+use casemate_formats::audit::record::Stamp;
+
+/// The port before a bundle names one.
+const DEFAULT_PORT: u16 = 8443;
+/// How long the port waits for an address. Without one it opens all the same: addresses may come.
+const ADDRESS_PATIENCE: Duration = Duration::from_secs(5);
+/// The firmware's event log (securityfs).
+const EVENT_LOG: &str = "/sys/kernel/security/tpm0/binary_bios_measurements";
+
+fn main() {
+    let Err(stop) = boot();
+    stop.stay()
+}
+
+fn boot() -> Result<Infallible, Stop> {
+    let left = Mounted::begin()?
+        .find_tpm()?
+        .enrol_in_set_up_mode()?
+        .seed()?
+        .check_posture()?
+        .open_disk()?
+        .enter()?
+        .open_root()?;
+    serve(left)
+}
+
+/// From here on nothing can unseal: there may be a network.
+fn serve(left: Left) -> Result<Infallible, Stop> {
+    let Left { life, tpm, state, image } = left;
+    let network = life.host().map(|host| host.network.clone());
+    let network = network::start(network).map_err(Refusal::Network)?;
+
+    let bundle = life.bundle();
+    let clock = Clock::new();
+    if let Some(bundle) = &bundle {
+        clock.set_floor(bundle.bundle().site.issued);
+    }
+    if !clock.now().believable {
+        say(Word::Clock, "stands before the bundle's issue time: it is not believed");
+    }
+    let port = bundle.map_or(DEFAULT_PORT, |bundle| bundle.bundle().service.port);
+
+    let stamps = clock.clone();
+    let log = Log::before_root(move || stamp(&stamps));
+    let addresses: Vec<IpAddr> =
+        network.addresses(ADDRESS_PATIENCE).iter().map(|prefix| prefix.address).collect();
+    let facts = BootFacts {
+        image,
+        event_log: std::fs::read(EVENT_LOG).unwrap_or_default(),
+        addresses,
+        clock: Box::new(move || clock.now().unix),
+        announce: Box::new(|phase| say(Word::Phase, phase)),
+        leave: Box::new(|| power::reboot("this host is retired")),
+    };
+    let house = House::open(facts, tpm, life, log, state.ring())
+        .map_err(|error| Refusal::Port(error.to_string()))?;
+
+    let now = house.snapshot();
+    say(Word::Phase, now.phase);
+    if now.phase == Phase::Operational && !now.is_serving() {
+        say(Word::Log, "cannot be opened: nothing is encrypted or decrypted");
+    }
+
+    let refused = |error: std::io::Error| Refusal::Port(error.to_string());
+    // One socket for both families.
+    let listener = TcpListener::bind(("::", port)).map_err(refused)?;
+    sandbox::enter().map_err(refused)?;
+    say(Word::Ready, format_args!("port {port}, {} ms", since_start().as_millis()));
+    serve::run(listener, Arc::new(house), future::pending()).map_err(refused)?;
+    power::reboot("the port has closed")
+}
+
+fn stamp(clock: &Clock) -> Stamp {
+    let now = clock.now();
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    Stamp {
+        unix_ms: if now.believable { now.unix.saturating_mul(1000) } else { 0 },
+        monotonic_ms: millis(since_start()),
+    }
+}

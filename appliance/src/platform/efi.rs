@@ -1,7 +1,7 @@
 //! The firmware's variables, through efivarfs: what PID 1 reads and the few that it writes.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Read as _, Write as _},
     path::{Path, PathBuf},
 };
@@ -119,6 +119,20 @@ impl Variables {
         self.write("BootOrder", variable::GLOBAL, boot_entry::ATTRIBUTES, &content)
     }
 
+    /// Numbers of all boot entries, ascending.
+    ///
+    /// # Errors
+    /// efivarfs's.
+    pub fn boot_numbers(&self) -> io::Result<Vec<u16>> {
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(&self.root)? {
+            let name = entry?.file_name();
+            numbers.extend(name.to_str().and_then(boot_number));
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
     /// A boot entry's content.
     ///
     /// # Errors
@@ -151,6 +165,13 @@ impl Variables {
 
 fn boot_name(number: u16) -> String {
     format!("Boot{number:04X}")
+}
+
+/// The number of a boot entry's file name: `Boot` and four upper-case hex digits.
+fn boot_number(file: &str) -> Option<u16> {
+    let digits = file.strip_prefix("Boot")?.strip_suffix(&format!("-{}", variable::GLOBAL))?;
+    let number = u16::from_str_radix(digits, 16).ok()?;
+    (boot_name(number).strip_prefix("Boot") == Some(digits)).then_some(number)
 }
 
 /// UCS-2 text up to its NUL.
@@ -237,6 +258,7 @@ mod tests {
         fn no_content_makes_a_reader_panic(content: Vec<u8>, text in ".{0,40}") {
             let _ = utf16(&content).as_deref().map(parse_guid);
             let _ = parse_guid(&text);
+            let _ = boot_number(&text);
         }
     }
 }

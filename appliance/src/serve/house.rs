@@ -50,6 +50,8 @@ pub struct BootFacts {
     pub addresses: Vec<IpAddr>,
     /// Unix seconds by the machine's clock; whether they can be believed is for the house to say.
     pub clock: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// Called at each change of phase after the port was opened: the console says so.
+    pub announce: Box<dyn Fn(Phase) + Send + Sync>,
     /// The bundle says that this host is retired: called after the answer is on its way; reboots.
     pub leave: Box<dyn Fn() + Send + Sync>,
 }
@@ -167,7 +169,12 @@ impl House {
             host: host.map(|host| host.name.clone()),
             bundle,
         };
+        let changed = self.snapshot().phase != next.phase;
+        let phase = next.phase;
         *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        if changed {
+            (self.boot.announce)(phase);
+        }
     }
 
     /// Keyrings, once the log runs: without a log nothing may be decrypted.

@@ -1,0 +1,124 @@
+//! The firmware's boot entries for ESP A and B: made once, when they are missing or name another disk.
+//! A firmware that does not take them starts the removable path all the same.
+
+use std::io;
+
+use casemate_formats::efi::boot_entry::{BootEntry, Esp};
+
+use crate::platform::{
+    console::{Word, say},
+    efi::Variables,
+    gpt::Partition,
+};
+
+/// Makes what is missing, and puts it first in the boot order.
+pub(super) fn make_missing(variables: &Variables, esps: &[Partition]) {
+    let wanted: Vec<BootEntry> = esps
+        .iter()
+        .zip([Esp::A, Esp::B])
+        .map(|(partition, esp)| BootEntry {
+            esp,
+            partition: partition.number,
+            start: partition.start,
+            sectors: partition.blocks,
+            guid: partition.guid.0,
+        })
+        .collect();
+    if let Err(error) = make(variables, &wanted) {
+        say(Word::BootEntry, format_args!("not made, the firmware says: {error}"));
+    }
+}
+
+fn make(variables: &Variables, wanted: &[BootEntry]) -> io::Result<()> {
+    let mut present: Vec<(u16, Vec<u8>)> = Vec::new();
+    for number in variables.boot_numbers()? {
+        present.extend(variables.boot_entry(number)?.map(|content| (number, content)));
+    }
+    let mut numbers = Vec::new();
+    for entry in wanted {
+        let content = entry.encode();
+        let same = present.iter().find(|(_, c)| *c == content).map(|(number, _)| *number);
+        let number = match same {
+            Some(number) => number,
+            None => {
+                let number = place(&present, entry.esp);
+                variables.set_boot_entry(number, &content)?;
+                say(
+                    Word::BootEntry,
+                    format_args!("Boot{number:04X} {}, made", entry.esp.description()),
+                );
+                present.retain(|(n, _)| *n != number);
+                present.push((number, content));
+                number
+            }
+        };
+        numbers.push(number);
+    }
+    let order = variables.boot_order();
+    // Where all stand in the order already, their place in it is somebody's decision.
+    if numbers.iter().any(|number| !order.contains(number)) {
+        let others = order.iter().filter(|number| !numbers.contains(number));
+        let order: Vec<u16> = numbers.iter().chain(others).copied().collect();
+        variables.set_boot_order(&order)?;
+    }
+    Ok(())
+}
+
+/// The number of an entry of ours for the same ESP of another disk, or the lowest free one.
+fn place(present: &[(u16, Vec<u8>)], esp: Esp) -> u16 {
+    let stale = |content: &Vec<u8>| BootEntry::decode(content).is_some_and(|e| e.esp == esp);
+    present.iter().find(|(_, content)| stale(content)).map_or_else(
+        || (0..=u16::MAX).find(|n| present.iter().all(|(p, _)| p != n)).unwrap_or(u16::MAX),
+        |(number, _)| *number,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use casemate_formats::efi::Guid;
+
+    use super::*;
+
+    fn esps(guid: u8) -> Vec<Partition> {
+        let esp = |number, start| Partition {
+            number,
+            esp: true,
+            guid: Guid([guid; 16]),
+            start,
+            blocks: 131_072,
+            name: String::new(),
+        };
+        vec![esp(1, 2048), esp(2, 133_120)]
+    }
+
+    fn firmware() -> (tempfile::TempDir, Variables) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let variables = Variables::new(folder.path());
+        variables.set_boot_entry(0, b"the firmware's own").expect("written");
+        variables.set_boot_order(&[0]).expect("written");
+        (folder, variables)
+    }
+
+    #[test]
+    fn missing_entries_are_made_once_and_come_first() {
+        let (_folder, variables) = firmware();
+        make_missing(&variables, &esps(7));
+        assert_eq!(variables.boot_order(), [1, 2, 0]);
+        let first = variables.boot_entry(1).expect("read").expect("there");
+        assert_eq!(BootEntry::decode(&first).expect("ours").esp, Esp::A);
+        variables.set_boot_order(&[2, 1, 0]).expect("written");
+        make_missing(&variables, &esps(7));
+        assert_eq!(variables.boot_order(), [2, 1, 0], "an order that names all is left alone");
+        assert_eq!(variables.boot_numbers().expect("read"), [0, 1, 2]);
+    }
+
+    #[test]
+    fn entries_of_another_disk_are_replaced_in_their_place() {
+        let (_folder, variables) = firmware();
+        make_missing(&variables, &esps(7));
+        make_missing(&variables, &esps(8));
+        assert_eq!(variables.boot_numbers().expect("read"), [0, 1, 2]);
+        let second = variables.boot_entry(2).expect("read").expect("there");
+        assert_eq!(BootEntry::decode(&second).expect("ours").guid, [8; 16]);
+    }
+}

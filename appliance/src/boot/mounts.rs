@@ -1,0 +1,94 @@
+//! First steps: processor, the kernel's file systems, console, watchdog, anchors.
+
+use std::{
+    fs,
+    path::Path,
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+use casemate_formats::anchors::Anchors;
+use nix::mount::{MsFlags, mount};
+
+use super::{Refusal, Stop, crash};
+use crate::platform::{
+    console::{Word, say},
+    cpu, efi, power,
+    watchdog::{self, Watchdog},
+};
+
+/// Where the initramfs has them.
+const ANCHORS: &str = "/anchors";
+const WATCHDOG: &str = "/dev/watchdog";
+/// Messages below "error" stay in the kernel's ring: the console is the operator's.
+const PRINTK: (&str, &str) = ("/proc/sys/kernel/printk", "4");
+
+static STARTED: OnceLock<Instant> = OnceLock::new();
+
+/// The kernel's file systems are there, the watchdog runs, and it is known whose image this is.
+pub struct Mounted {
+    pub(super) anchors: Anchors,
+    pub(super) watchdog: Option<Watchdog>,
+}
+
+/// Time since PID 1 was started.
+#[must_use]
+pub fn since_start() -> Duration {
+    STARTED.get_or_init(Instant::now).elapsed()
+}
+
+impl Mounted {
+    /// The first step.
+    ///
+    /// # Errors
+    /// `cpu-features`, `mount`, `anchors`.
+    pub fn begin() -> Result<Self, Stop> {
+        let _ = STARTED.set(Instant::now());
+        if let Some(feature) = cpu::missing() {
+            return Err(Refusal::CpuFeatures(feature).into());
+        }
+        mount_all()?;
+        let _ = fs::write(PRINTK.0, PRINTK.1);
+        say(Word::Start, format_args!("Casemate {}", env!("CARGO_PKG_VERSION")));
+        power::start();
+        crash::install_hook();
+        let watchdog = watchdog::start(Path::new(WATCHDOG));
+        match &watchdog {
+            Some(watchdog) => say(Word::Watchdog, format_args!("{} s", watchdog.timeout)),
+            None => say(Word::Watchdog, "none: a machine that hangs stays so"),
+        }
+        let anchors = fs::read(ANCHORS).map_err(|e| Refusal::Anchors(e.to_string()))?;
+        let anchors = Anchors::decode(&anchors).map_err(|e| Refusal::Anchors(e.to_string()))?;
+        close_root();
+        Ok(Self { anchors, watchdog })
+    }
+}
+
+fn mount_all() -> Result<(), Refusal> {
+    let closed = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let devices = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    let table = [
+        ("/proc", "proc", closed),
+        ("/sys", "sysfs", closed),
+        ("/dev", "devtmpfs", devices),
+        ("/sys/kernel/security", "securityfs", closed),
+    ];
+    for (path, kind, flags) in table {
+        let _ = fs::create_dir(path);
+        mount(Some(kind), path, Some(kind), flags, None::<&str>)
+            .map_err(|cause| Refusal::Mount { path, cause: cause.into() })?;
+    }
+    // Without UEFI there is no such folder; that is refused by its own name later.
+    let _ = mount(Some("efivarfs"), efi::EFIVARFS, Some("efivarfs"), closed, None::<&str>);
+    Ok(())
+}
+
+/// Nothing is written to the initramfs any more, nothing in it is started or opened as a device.
+fn close_root() {
+    let flags = MsFlags::MS_REMOUNT
+        | MsFlags::MS_RDONLY
+        | MsFlags::MS_NOSUID
+        | MsFlags::MS_NODEV
+        | MsFlags::MS_NOEXEC;
+    let _ = mount(None::<&str>, "/", None::<&str>, flags, None::<&str>);
+}

@@ -1,0 +1,49 @@
+//! The disk: `state` opened, crashes counted, boot entries in the firmware.
+
+use std::{path::Path, sync::Arc};
+
+use casemate_formats::{anchors::Anchors, digest::Digest};
+
+use super::{Refusal, Sound, Stop, boot_entries, crash};
+use crate::{
+    platform::{
+        console::{Word, say},
+        disk,
+    },
+    state::{Blocks, State, StateError, disk::Disk},
+    tpm::Tpm,
+};
+
+const SYSFS: &str = "/sys/class/block";
+const DEVICES: &str = "/dev";
+
+/// The disk is open; nothing of it is believed yet.
+pub struct WithDisk {
+    pub(super) anchors: Anchors,
+    pub(super) tpm: Tpm,
+    pub(super) pcr7: Digest,
+    pub(super) image: Digest,
+    pub(super) state: State,
+    pub(super) crash_loop: bool,
+}
+
+impl Sound {
+    /// Finds and opens the `state` partition, counts crashes, makes missing boot entries.
+    ///
+    /// # Errors
+    /// `no-disk`, `state`.
+    pub fn open_disk(self) -> Result<WithDisk, Stop> {
+        let started_from = self.variables.started_from();
+        let found = disk::find(Path::new(SYSFS), Path::new(DEVICES), started_from)
+            .map_err(Refusal::NoDisk)?;
+        say(Word::Disk, found.state.display());
+        let blocks: Arc<dyn Blocks> =
+            Arc::new(Disk::partition(&found.state).map_err(|e| Refusal::State(StateError::Io(e)))?);
+        let state = State::open(Arc::clone(&blocks)).map_err(Refusal::State)?;
+        let fired = self.watchdog.is_some_and(|watchdog| watchdog.fired);
+        let crash = crash::account(&state, blocks, fired).map_err(Refusal::State)?;
+        boot_entries::make_missing(&self.variables, &found.esps);
+        let Self { anchors, tpm, pcr7, image, .. } = self;
+        Ok(WithDisk { anchors, tpm, pcr7, image, state, crash_loop: crash.looping() })
+    }
+}
