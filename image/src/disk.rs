@@ -43,7 +43,10 @@ pub fn esp(uki: &[u8]) -> Result<Vec<u8>> {
         let directory = volume.root_dir().create_dir("EFI")?.create_dir("BOOT")?;
         let mut file = directory.create_file("BOOTX64.EFI")?;
         file.write_all(uki).with_context(|| {
-            format!("expected a UKI that fits into an ESP of {ESP_BYTES} bytes, found {}", uki.len())
+            format!(
+                "expected a UKI that fits into an ESP of {ESP_BYTES} bytes, found {}",
+                uki.len()
+            )
         })?;
         file.flush()?;
     }

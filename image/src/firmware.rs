@@ -55,6 +55,8 @@ pub fn build(root: &Path, prefix: &Path, target: &Path, locked: bool) -> Result<
 fn cargo_home() -> Result<PathBuf> {
     match std::env::var_os("CARGO_HOME") {
         Some(home) => Ok(home.into()),
-        None => Ok(PathBuf::from(std::env::var_os("HOME").context("expected HOME")?).join(".cargo")),
+        None => {
+            Ok(PathBuf::from(std::env::var_os("HOME").context("expected HOME")?).join(".cargo"))
+        }
     }
 }

@@ -28,7 +28,10 @@ const MIB: u64 = 1 << 20;
 
 /// Builds, signs and checks images of the appliance.
 #[derive(Parser)]
-#[command(name = "cargo image", version, after_help = "\
+#[command(
+    name = "cargo image",
+    version,
+    after_help = "\
 Examples:
   cargo image build --anchors site/anchors        unsigned UKI, manifest and SBOM in target/image
   cargo image sign --key db.key --certificate db.crt
@@ -36,7 +39,8 @@ Examples:
   cargo image flash --to /dev/sdX                 the disk image onto a disk
   cargo image lock --update                       newer kernel, TSS and stub of the same series
 
-Products that take long are kept in $XDG_CACHE_HOME/casemate (~/.cache/casemate) by content hash.")]
+Products that take long are kept in $XDG_CACHE_HOME/casemate (~/.cache/casemate) by content hash."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -73,7 +77,9 @@ enum Command {
         locked: bool,
     },
     /// Builds the unsigned UKI of a site, its manifest and SBOM
-    #[command(after_help = "Example:\n  cargo image build --anchors site/anchors --out target/image")]
+    #[command(
+        after_help = "Example:\n  cargo image build --anchors site/anchors --out target/image"
+    )]
     Build {
         /// The site's anchors (`casemate site init` writes them)
         #[arg(long, value_name = "FILE")]
@@ -288,7 +294,8 @@ fn flash(dir: &Path, to: &Path, erase: bool) -> Result<()> {
         to.display()
     );
     let mounts = fs::read_to_string("/proc/mounts")?;
-    let device = to.canonicalize().with_context(|| format!("expected a disk at {}", to.display()))?;
+    let device =
+        to.canonicalize().with_context(|| format!("expected a disk at {}", to.display()))?;
     let device = device.to_string_lossy().into_owned();
     ensure!(
         !mounts.lines().any(|line| line.starts_with(&device)),
@@ -308,7 +315,11 @@ fn checkout() -> Result<PathBuf> {
     let here = std::env::current_dir()?;
     let found = here.ancestors().find(|folder| folder.join(Lock::FILE).is_file());
     let root = found.map(Path::to_path_buf).with_context(|| {
-        format!("expected to stand in a checkout of Casemate (no {} above {})", Lock::FILE, here.display())
+        format!(
+            "expected to stand in a checkout of Casemate (no {} above {})",
+            Lock::FILE,
+            here.display()
+        )
     })?;
     cache::root()?;
     Ok(root)

@@ -39,11 +39,8 @@ pub fn logged(command: &mut Command, log: &Path) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let out = File::options().create(true).append(true).open(log)?;
     let started = Instant::now();
-    let status = command
-        .stdout(out.try_clone()?)
-        .stderr(out)
-        .status()
-        .with_context(|| missing(&program))?;
+    let status =
+        command.stdout(out.try_clone()?).stderr(out).status().with_context(|| missing(&program))?;
     if status.success() {
         return Ok(());
     }

@@ -253,9 +253,11 @@ fn source_offers(text: &str) -> Vec<Offer> {
             let version =
                 stanza.lines().find_map(|line| line.strip_prefix("Version:"))?.trim().to_owned();
             let hashes = stanza.split_once("Checksums-Sha256:")?.1;
-            let line = hashes.lines().skip(1).take_while(|line| line.starts_with(' ')).find(
-                |line| line.contains(".orig.tar.") && !line.ends_with(".asc"),
-            )?;
+            let line = hashes
+                .lines()
+                .skip(1)
+                .take_while(|line| line.starts_with(' '))
+                .find(|line| line.contains(".orig.tar.") && !line.ends_with(".asc"))?;
             let sha256 = Digest::parse(line.split_whitespace().next()?)?;
             Some(Offer { version, sha256 })
         })

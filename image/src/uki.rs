@@ -55,12 +55,7 @@ impl Parts {
         let os_release = format!(
             "ID=casemate\nNAME=Casemate\nVERSION_ID={version}\nPRETTY_NAME=\"Casemate {version}\"\n"
         );
-        Self {
-            os_release: os_release.into_bytes(),
-            cmdline: cmdline().into_bytes(),
-            initrd,
-            linux,
-        }
+        Self { os_release: os_release.into_bytes(), cmdline: cmdline().into_bytes(), initrd, linux }
     }
 
     /// The sections in file order. The stub measures them in an order of its own.
@@ -132,7 +127,8 @@ pub fn assemble(stub: &[u8], parts: &Parts) -> Result<Vec<u8>, UkiError> {
         let header = stub.headers_end + index * SECTION_HEADER;
         out[header..header + name.len()].copy_from_slice(name.as_bytes());
         // VirtualSize is exactly the payload: the stub measures that many bytes.
-        for (at, field) in [(8, size), (12, address), (16, raw), (20, raw_at), (36, CHARACTERISTICS)]
+        for (at, field) in
+            [(8, size), (12, address), (16, raw), (20, raw_at), (36, CHARACTERISTICS)]
         {
             out[header + at..header + at + 4].copy_from_slice(&field.to_le_bytes());
         }
