@@ -7,6 +7,11 @@ use serde::{
     de::{Error as _, MapAccess, Visitor},
 };
 
+use crate::limits;
+
+/// Pairs that are read at most: enough to name those that a keyring does not have.
+const MOST: usize = 4 * limits::CONTEXT_NAMES;
+
 /// Pairs by ascending name, each name once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Context(Vec<(String, String)>);
@@ -70,6 +75,9 @@ impl<'de> Deserialize<'de> for Context {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Context, A::Error> {
                 let mut pairs = Vec::new();
                 while let Some(pair) = map.next_entry::<String, String>()? {
+                    if pairs.len() == MOST {
+                        return Err(A::Error::custom("too many names"));
+                    }
                     pairs.push(pair);
                 }
                 Context::sorted(pairs).ok_or_else(|| A::Error::custom("a name stands twice"))

@@ -4,13 +4,18 @@
 use serde::{Deserialize, Serialize};
 
 mod answers;
+mod bytes;
 mod context;
+mod items;
+mod strict;
 
 pub use answers::{
     Accepted, Answer, Answers, AuditStatus, Block, Blocks, Collected, Connections, Decrypted,
     Encrypted, Health, ItemError, Keyring, Keyrings, Status,
 };
+pub use bytes::{b64, b64_array, b64_list, b64_option, b64_secret};
 pub use context::Context;
+pub use strict::{Malformed, parse};
 
 /// One item of `encrypt`.
 #[derive(Deserialize, Serialize)]
@@ -45,9 +50,10 @@ pub struct Decrypt {
 
 /// A batch of items, at most [`crate::limits::BATCH_ITEMS`].
 #[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, bound(deserialize = "T: Deserialize<'de>"))]
 pub struct Batch<T> {
-    /// In order.
+    /// In order. Read no further than one more than a batch may have: that is enough to refuse it.
+    #[serde(deserialize_with = "items::bounded")]
     pub items: Vec<T>,
 }
 
@@ -69,61 +75,3 @@ pub struct Problem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
-
-/// Strict standard base64 with padding, as serde modules.
-macro_rules! base64_module {
-    ($(#[$doc:meta])* $name:ident, $type:ty, $encode:expr, $decode:expr) => {
-        $(#[$doc])*
-        pub mod $name {
-            #[allow(unused_imports)]
-            use base64::{Engine as _, engine::general_purpose::STANDARD};
-            use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-            /// Encodes.
-            ///
-            /// # Errors
-            /// The serializer's own.
-            pub fn serialize<S: Serializer>(value: &$type, s: S) -> Result<S::Ok, S::Error> {
-                serde::Serialize::serialize(&$encode(value), s)
-            }
-
-            /// Decodes.
-            ///
-            /// # Errors
-            /// Anything that is not canonical base64 of the right length.
-            pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<$type, D::Error> {
-                let wire = <_>::deserialize(d)?;
-                $decode(wire).ok_or_else(|| D::Error::custom("not canonical base64"))
-            }
-        }
-    };
-}
-
-base64_module!(
-    /// Bytes.
-    b64, Vec<u8>, |v: &Vec<u8>| STANDARD.encode(v), |s: String| STANDARD.decode(s).ok()
-);
-base64_module!(
-    /// Secret bytes, wiped on drop.
-    b64_secret, zeroize::Zeroizing<Vec<u8>>,
-    |v: &zeroize::Zeroizing<Vec<u8>>| STANDARD.encode(v.as_slice()),
-    |s: zeroize::Zeroizing<String>| STANDARD.decode(s.as_bytes()).ok().map(zeroize::Zeroizing::new)
-);
-base64_module!(
-    /// Exactly 32 bytes.
-    b64_array, [u8; 32],
-    |v: &[u8; 32]| STANDARD.encode(v),
-    |s: String| STANDARD.decode(s).ok().and_then(|v| v.try_into().ok())
-);
-base64_module!(
-    /// Bytes or null.
-    b64_option, Option<Vec<u8>>,
-    |v: &Option<Vec<u8>>| v.as_ref().map(|v| STANDARD.encode(v)),
-    |s: Option<String>| s.map(|s| STANDARD.decode(s)).transpose().ok()
-);
-base64_module!(
-    /// A list of byte strings.
-    b64_list, Vec<Vec<u8>>,
-    |v: &Vec<Vec<u8>>| v.iter().map(|v| STANDARD.encode(v)).collect::<Vec<_>>(),
-    |s: Vec<String>| s.iter().map(|s| STANDARD.decode(s).ok()).collect::<Option<Vec<_>>>()
-);

@@ -331,4 +331,3 @@ fn list(digests: &[Digest]) -> String {
 fn contents(bytes: &[u8]) -> String {
     format!("{} bytes, SHA-256 {}", bytes.len(), Digest::sha256(bytes))
 }
-
