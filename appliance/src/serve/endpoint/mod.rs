@@ -13,7 +13,7 @@ pub(super) mod request;
 pub(super) mod status;
 
 use casemate_core::routes::Endpoint;
-use casemate_formats::code::Code;
+use casemate_formats::{api, code::Code};
 use serde::de::DeserializeOwned;
 
 use crate::reply::Refusal;
@@ -39,7 +39,9 @@ pub(super) const fn name(endpoint: Endpoint) -> &'static str {
     }
 }
 
-/// A JSON body, strictly. What was wrong with it is not said: it would be made of input.
+/// A JSON body, strictly. Where it goes wrong is said in words of our own, never with input.
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body).map_err(|_| Code::MalformedRequest.into())
+    api::parse(body).map_err(|malformed| {
+        Refusal::from(Code::MalformedRequest).with_detail(malformed.to_string())
+    })
 }
