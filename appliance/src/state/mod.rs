@@ -9,10 +9,10 @@ use std::{io, sync::Arc};
 
 use casemate_formats::{
     audit::block,
-    state::{HeaderError, header, slot},
+    state::{HeaderError, slot},
 };
 
-pub use casemate_formats::state::{Absent, Crash, CrashSector, Geometry, SLOTS, Slot, UNIT, blank};
+pub use casemate_formats::state::{Absent, Crash, CrashSector, Geometry, SLOTS, Slot, UNIT, blank, header};
 pub use ring::Ring;
 
 /// A disk in units of [`UNIT`]: every write is durable when it returns (O_DIRECT | O_DSYNC).
