@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod command;
+pub mod connection;
 pub mod output;
 
 use std::{ffi::OsString, process::ExitCode};

@@ -7,6 +7,7 @@ use std::{
     path::Path,
 };
 
+use casemate_formats::{code::Code, request::verify::Refusal};
 use serde::Serialize;
 
 /// Where and how results go.
@@ -182,6 +183,19 @@ impl Display for Failure {
             }
         }
         Ok(())
+    }
+}
+
+impl From<Code> for Failure {
+    /// What the code's table says: refused, with what to do.
+    fn from(code: Code) -> Self {
+        Self::refused(code.slug(), code.title()).next(code.what_to_do())
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::from(refusal.code).expected(refusal.expected).found(refusal.found)
     }
 }
 
