@@ -202,9 +202,9 @@ fn the_root_section_agrees_with_itself() {
     assert_eq!(slug(|b| b.root.custodians.truncate(2)), "inconsistent");
     assert_eq!(root_slug(|r| r.generation = 0), "inconsistent");
     assert_eq!(root_slug(|r| r.commitments.truncate(2)), "inconsistent");
-    assert_eq!(root_slug(|r| r.acks.truncate(2)), "inconsistent");
-    assert_eq!(root_slug(|r| r.acks.swap(0, 1)), "inconsistent");
-    assert_eq!(root_slug(|r| r.acks[0] = digest("made up")), "inconsistent");
+    assert_eq!(root_slug(|r| r.acks.truncate(2)), "missing-ack");
+    assert_eq!(root_slug(|r| r.acks.swap(0, 1)), "wrong-ack");
+    assert_eq!(root_slug(|r| r.acks[0] = digest("made up")), "wrong-ack");
     assert_eq!(root_slug(|r| r.authorities.truncate(1)), "inconsistent");
     assert_eq!(root_slug(|r| r.wrapped.clear()), "inconsistent");
     for serving in [0, 3] {
