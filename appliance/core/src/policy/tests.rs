@@ -50,6 +50,20 @@ fn a_permit_says_what_was_allowed() {
 }
 
 #[test]
+fn the_subject_is_the_value_of_the_name_that_the_keyring_says() {
+    let mut bundle = bundle();
+    let context = context(PII);
+    let subject = |bundle: &Bundle| {
+        let policy = Policy::new(bundle);
+        let decided = policy.decide(client(&policy, 1), Operation::Decrypt, "pii", &context);
+        decided.expect("rails may").subject().map(str::to_owned)
+    };
+    assert_eq!(subject(&bundle), None);
+    bundle.service.keyrings[1].subject = Label::parse("column");
+    assert_eq!(subject(&bundle).as_deref(), Some("ssn"));
+}
+
+#[test]
 fn a_role_on_one_keyring_is_none_on_another_and_none_for_another_operation() {
     let policy = policy();
     let (pii, empty) = (context(PII), Context::new());
