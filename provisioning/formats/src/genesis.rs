@@ -3,7 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{Digest, tagged};
+use crate::{
+    bundle::body::Label,
+    digest::{Digest, tagged},
+};
 
 /// What the box answers to `POST /v1/genesis`. `quote` covers everything else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +69,34 @@ impl Answer {
     }
 }
 
+/// What custodians get: the answer and the bundle that asked for it, so that they can check it
+/// offline. A JSON file; `casemate genesis` writes it, `casemate share ack` reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Document {
+    /// Envelope of the bundle that asked.
+    #[serde(with = "crate::api::b64")]
+    pub bundle: Vec<u8>,
+    /// The quoted answer.
+    pub answer: Answer,
+}
+
+/// A custodian's acknowledgement on its way to ops. A JSON file; public.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ack {
+    /// The site.
+    pub namespace: Label,
+    /// Generation of the root.
+    pub generation: u32,
+    /// Number of the split.
+    pub split: u32,
+    /// Who has decrypted a share.
+    pub custodian: Label,
+    /// [`ack`] of that share.
+    pub ack: Digest,
+}
+
 /// A custodian's proof of having decrypted a share.
 #[must_use]
 pub fn ack(share: &[u8]) -> Digest {
@@ -77,3 +108,6 @@ pub fn ack(share: &[u8]) -> Digest {
 pub fn commitment(ack: &Digest) -> Digest {
     tagged("commitment", &[&ack.0])
 }
+
+#[cfg(test)]
+mod tests;

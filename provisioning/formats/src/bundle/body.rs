@@ -110,6 +110,7 @@ pub struct Host {
 
 /// How the endorsement key is made (TCG EK Credential Profile 2.5, annex B).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum EkTemplate {
     /// L-2: ECC P-256, policy A.
     P256,
@@ -131,7 +132,7 @@ pub struct Network {
 }
 
 /// An address with a prefix length, `10.0.0.7/24`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub struct Prefix {
     /// The address.
     pub address: IpAddr,
@@ -190,7 +191,7 @@ pub struct Grant {
 }
 
 /// A set of roles.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Roles(pub u16);
 
 impl Roles {
@@ -219,6 +220,22 @@ impl Roles {
     #[must_use]
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Every role by its name, in the order of bits.
+    pub const NAMED: [(&'static str, Self); 7] = [
+        ("encrypt", Self::ENCRYPT),
+        ("decrypt", Self::DECRYPT),
+        ("rewrap", Self::REWRAP),
+        ("index", Self::INDEX),
+        ("monitor", Self::MONITOR),
+        ("audit", Self::AUDIT),
+        ("operate", Self::OPERATE),
+    ];
+
+    /// Names of the roles in the set.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMED.into_iter().filter(move |(_, role)| self.contains(*role)).map(|(name, _)| name)
     }
 
     /// Whether no role is in the set.
@@ -312,7 +329,7 @@ pub struct Custodian {
 }
 
 /// A recipient: kind and bytes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub enum Recipient {
     /// age X25519 (C2SP age): the 32 bytes behind `age1…`.
     AgeX25519([u8; 32]),

@@ -8,6 +8,7 @@ pub mod envelope;
 pub mod error;
 #[cfg(test)]
 pub(crate) mod example;
+mod shown;
 pub mod signature;
 #[cfg(feature = "sign")]
 pub mod source;

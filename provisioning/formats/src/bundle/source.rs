@@ -1,1 +1,0 @@
-//! TOML as ops write it, compiled to a bundle (workstation only).
