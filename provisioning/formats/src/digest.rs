@@ -204,6 +204,41 @@ mod tests {
         assert_ne!(tagged("x", &[b""]), tagged("x", &[]));
     }
 
+    fn expand(ikm: &[u8], salt: &[u8], info: &[u8], length: usize) -> String {
+        let mut out = vec![0; length];
+        Hkdf::<Sha256>::new(Some(salt), ikm).expand(info, &mut out).expect("short");
+        hex(&out)
+    }
+
+    fn range(bytes: core::ops::RangeInclusive<u8>) -> Vec<u8> {
+        bytes.collect()
+    }
+
+    #[test]
+    fn rfc_5869_a_1_basic_sha_256() {
+        let okm = expand(&[0x0b; 22], &range(0..=0x0c), &range(0xf0..=0xf9), 42);
+        let expected = "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf\
+                        34007208d5b887185865";
+        assert_eq!(okm, expected);
+    }
+
+    #[test]
+    fn rfc_5869_a_2_sha_256_with_longer_inputs() {
+        let okm = expand(&range(0..=0x4f), &range(0x60..=0xaf), &range(0xb0..=0xff), 82);
+        let expected = "b11e398dc80327a1c8e7f78c596a49344f012eda2d4efad8a050cc4c19afa97c\
+                        59045a99cac7827271cb41c65e590e09da3275600c2f09b8367793a9aca3db71\
+                        cc30c58179ec3e87c14c01d5c1f3434f1d87";
+        assert_eq!(okm, expected);
+    }
+
+    #[test]
+    fn rfc_5869_a_3_sha_256_without_salt_and_info() {
+        let okm = expand(&[0x0b; 22], &[], &[], 42);
+        let expected = "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d\
+                        9d201395faa4b61a96c8";
+        assert_eq!(okm, expected);
+    }
+
     #[test]
     fn a_digest_survives_its_grouped_text() {
         let digest = Digest::sha256(b"casemate");
