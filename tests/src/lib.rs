@@ -1,7 +1,12 @@
 //! Tests across rooms: what they share.
 
+pub mod age;
+pub mod client;
 pub mod disk;
 pub mod firmware_log;
+pub mod host;
+pub mod identity;
 pub mod log;
+pub mod site;
 pub mod swtpm;
 pub mod tpm_proxy;
