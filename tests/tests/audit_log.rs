@@ -116,7 +116,7 @@ async fn records_from_before_the_root_come_first() {
     assert!(records.iter().any(|record| record.event == counted));
 }
 
-#[tokio::test(start_paused = false)]
+#[tokio::test]
 async fn a_waiting_collector_gets_a_block_within_a_second_or_so() {
     let rig = Rig::new();
     let (log, ..) = rig.boot().expect("starts");
@@ -323,12 +323,14 @@ async fn a_cleared_tpm_or_another_host_begins_a_new_log() {
     let (log, ..) = rig.boot().expect("starts");
     log.record(item("rails", 1)).await.expect("recorded");
     drop(log);
-    let other_tpm = Rig { counter: casemate_tests::log::Counter::default(), ..rig.with_disk(rig.disk.copy()) };
+    let other_tpm =
+        Rig { counter: casemate_tests::log::Counter::default(), ..rig.with_disk(rig.disk.copy()) };
     other_tpm.counter.set(0);
     rig.counter.set(1);
     let (_, started, _) = other_tpm.boot().expect("starts");
     assert!(started.continued, "0 is one behind the record: as after a power cut");
-    let other_tpm = Rig { counter: casemate_tests::log::Counter::default(), ..rig.with_disk(rig.disk.copy()) };
+    let other_tpm =
+        Rig { counter: casemate_tests::log::Counter::default(), ..rig.with_disk(rig.disk.copy()) };
     other_tpm.counter.set(77);
     let (_, started, _) = other_tpm.boot().expect("starts");
     assert_eq!(started.reason, Some("ring-behind"));

@@ -63,7 +63,8 @@ pub(super) fn run(shared: &Shared, running: &Running, mut book: Book, mut opened
                     AuditUnavailable::Disk
                 };
                 fail(shared, &mut batch, why);
-                thread::sleep(RETRY);
+                // Not a sleep: the end of the log need not wait for it.
+                thread::park_timeout(RETRY);
             }
         }
     }
