@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod attest;
 pub mod command;
 pub mod connection;
 pub mod output;

@@ -1,6 +1,7 @@
 //! The subcommands, one file each. A leaf's `after_help` starts with `Examples:` (a test holds it).
 
 pub mod bundle;
+pub mod client;
 pub mod status;
 
 use clap::Subcommand;
@@ -13,6 +14,9 @@ pub enum Command {
     /// The bundle: everything that can be configured on the boxes.
     #[command(subcommand)]
     Bundle(bundle::Command),
+    /// Keys of applications, operators and collectors.
+    #[command(subcommand)]
+    Client(client::Command),
     /// Shows what a box says about itself.
     Status(status::Command),
 }
@@ -25,6 +29,7 @@ impl Command {
     pub fn run(self, output: &Output) -> Result<(), Failure> {
         match self {
             Self::Bundle(command) => command.run(output),
+            Self::Client(command) => command.run(output),
             Self::Status(command) => command.run(output),
         }
     }
