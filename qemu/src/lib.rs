@@ -6,6 +6,8 @@ pub mod firmware;
 pub mod machine;
 pub mod monitor;
 pub mod partition;
+pub mod people;
 pub mod serial;
 pub mod swtpm;
+pub mod tools;
 pub mod varstore;

@@ -21,11 +21,12 @@ impl Tools {
     /// They are not built.
     pub fn find() -> Result<Self> {
         let program = std::env::current_exe()?;
-        let folder = program
-            .ancestors()
-            .skip(1)
-            .find(|folder| folder.join("casemate").is_file())
-            .context("expected the tools beside this program; next: cargo build --workspace")?;
+        let folder =
+            program
+                .ancestors()
+                .skip(1)
+                .find(|folder| folder.join("casemate").is_file())
+                .context("expected the tools beside this program; next: cargo build --workspace")?;
         Ok(Self { folder: folder.to_owned() })
     }
 
@@ -84,6 +85,10 @@ pub fn shown(command: &Command) -> String {
     let name = program.file_name().map(OsStr::to_string_lossy).unwrap_or_default().into_owned();
     command.get_args().fold(name, |line, argument| {
         let argument = argument.to_string_lossy();
-        if argument.contains(' ') { format!("{line} '{argument}'") } else { format!("{line} {argument}") }
+        if argument.contains(' ') {
+            format!("{line} '{argument}'")
+        } else {
+            format!("{line} {argument}")
+        }
     })
 }
