@@ -7,6 +7,7 @@ pub mod attest;
 pub mod command;
 pub mod connection;
 pub mod output;
+pub mod site;
 
 use std::{ffi::OsString, process::ExitCode};
 

@@ -161,9 +161,9 @@ fn client(source: &ClientSource, findings: &mut Vec<Finding>) -> Option<Client> 
             None => findings.push(Finding::new(
                 Code::OutOfRange,
                 format!("{place}: keys"),
-                "the SHA-256 of a public key (64 hex digits), or a certificate's file in this directory",
+                "the SHA-256 of a public key (64 hex digits)",
                 format!("{text:?}"),
-                "put the client's certificate or public key (PEM) under clients/ and name that file",
+                "`casemate client new` makes a key and prints it",
             )),
         }
     }

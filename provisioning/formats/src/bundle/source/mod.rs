@@ -99,7 +99,7 @@ const fn one() -> u32 {
 pub struct ClientSource {
     /// Its name.
     pub name: String,
-    /// SHA-256 of its public keys (hex); the tool puts a file's digest in place of a file name.
+    /// SHA-256 of its public keys (SubjectPublicKeyInfo), hex.
     pub keys: Vec<String>,
     /// Source prefixes, `10.0.0.0/24`.
     #[serde(default)]
