@@ -1,29 +1,30 @@
-//! The firmware's boot entries for ESP A and B: made once, when they are missing or name another disk.
-//! A firmware that does not take them starts the removable path all the same.
+//! The firmware's boot entries for ESP A and B: made once, when they are missing. A firmware that does
+//! not take them starts the removable path all the same.
 
 use std::io;
 
-use casemate_formats::efi::boot_entry::{BootEntry, Esp};
+use casemate_formats::efi::{
+    boot_entry::{BootEntry, Esp},
+    partition::{self, ESP_BYTES, SECTOR},
+};
 
 use crate::platform::{
     console::{Word, say},
     efi::Variables,
-    gpt::Partition,
 };
 
 /// Makes what is missing, and puts it first in the boot order.
-pub(super) fn make_missing(variables: &Variables, esps: &[Partition]) {
-    let wanted: Vec<BootEntry> = esps
-        .iter()
-        .zip([Esp::A, Esp::B])
-        .map(|(partition, esp)| BootEntry {
+pub(super) fn make_missing(variables: &Variables) {
+    let wanted = [Esp::A, Esp::B].map(|esp| {
+        let partition = partition::of(esp);
+        BootEntry {
             esp,
             partition: partition.number,
             start: partition.start,
-            sectors: partition.blocks,
+            sectors: ESP_BYTES / SECTOR,
             guid: partition.guid.0,
-        })
-        .collect();
+        }
+    });
     if let Err(error) = make(variables, &wanted) {
         say(Word::BootEntry, format_args!("not made, the firmware says: {error}"));
     }
@@ -75,21 +76,7 @@ fn place(present: &[(u16, Vec<u8>)], esp: Esp) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use casemate_formats::efi::Guid;
-
     use super::*;
-
-    fn esps(guid: u8) -> Vec<Partition> {
-        let esp = |number, start| Partition {
-            number,
-            esp: true,
-            guid: Guid([guid; 16]),
-            start,
-            blocks: 131_072,
-            name: String::new(),
-        };
-        vec![esp(1, 2048), esp(2, 133_120)]
-    }
 
     fn firmware() -> (tempfile::TempDir, Variables) {
         let folder = tempfile::tempdir().expect("a folder");
@@ -99,26 +86,31 @@ mod tests {
         (folder, variables)
     }
 
+    fn entry(variables: &Variables, number: u16) -> BootEntry {
+        let content = variables.boot_entry(number).expect("read").expect("there");
+        BootEntry::decode(&content).expect("one of ours")
+    }
+
     #[test]
     fn missing_entries_are_made_once_and_come_first() {
         let (_folder, variables) = firmware();
-        make_missing(&variables, &esps(7));
+        make_missing(&variables);
         assert_eq!(variables.boot_order(), [1, 2, 0]);
-        let first = variables.boot_entry(1).expect("read").expect("there");
-        assert_eq!(BootEntry::decode(&first).expect("ours").esp, Esp::A);
+        assert_eq!((entry(&variables, 1).esp, entry(&variables, 2).esp), (Esp::A, Esp::B));
         variables.set_boot_order(&[2, 1, 0]).expect("written");
-        make_missing(&variables, &esps(7));
+        make_missing(&variables);
         assert_eq!(variables.boot_order(), [2, 1, 0], "an order that names all is left alone");
         assert_eq!(variables.boot_numbers().expect("read"), [0, 1, 2]);
     }
 
     #[test]
-    fn entries_of_another_disk_are_replaced_in_their_place() {
+    fn an_entry_for_another_place_of_the_same_esp_is_replaced() {
         let (_folder, variables) = firmware();
-        make_missing(&variables, &esps(7));
-        make_missing(&variables, &esps(8));
+        let stale = BootEntry { esp: Esp::B, partition: 9, start: 1, sectors: 1, guid: [8; 16] };
+        variables.set_boot_entry(1, &stale.encode()).expect("written");
+        make_missing(&variables);
         assert_eq!(variables.boot_numbers().expect("read"), [0, 1, 2]);
-        let second = variables.boot_entry(2).expect("read").expect("there");
-        assert_eq!(BootEntry::decode(&second).expect("ours").guid, [8; 16]);
+        assert_eq!(entry(&variables, 1).guid, partition::of(Esp::B).guid.0);
+        assert_eq!(entry(&variables, 2).esp, Esp::A);
     }
 }

@@ -114,3 +114,87 @@ const fn update_of(anchors: &Anchors, variable: Variable) -> &[u8] {
         Variable::Pk => anchors.pk.as_slice(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use casemate_formats::{
+        bundle::body::Label,
+        efi::variable::{GLOBAL, OWNER, list},
+    };
+
+    use super::*;
+
+    /// A signed update as far as its form goes: time, header with an empty signature, content.
+    fn update(certificate: &[u8]) -> Vec<u8> {
+        let mut out = vec![0; 16];
+        out.extend(24_u32.to_le_bytes());
+        out.extend([0x00, 0x02, 0xf1, 0x0e]);
+        out.extend(b"\x9d\xd2\xaf\x4a\xdf\x68\xee\x49\x8a\xa9\x34\x7d\x37\x56\x65\xa7");
+        out.extend(list(&OWNER, &[certificate]));
+        out
+    }
+
+    fn anchors() -> Anchors {
+        let label = Label::parse("site").expect("a name");
+        let (pk, kek, db) = (update(b"pk"), update(b"kek"), update(b"db"));
+        Anchors { namespace: label, threshold: 1, signers: heapless::Vec::new(), pk, kek, db }
+    }
+
+    /// A firmware in a folder: it stores what it is given, and its flags do not move by themselves.
+    fn firmware(set_up_mode: u8, secure_boot: u8) -> (tempfile::TempDir, Variables) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let variables = Variables::new(folder.path());
+        variables.write("SetupMode", GLOBAL, 6, &[set_up_mode]).expect("written");
+        variables.write("SecureBoot", GLOBAL, 6, &[secure_boot]).expect("written");
+        (folder, variables)
+    }
+
+    fn put(variables: &Variables, variable: Variable, content: &[u8]) {
+        variables.write(variable.name(), variable.vendor(), 0x27, content).expect("written");
+    }
+
+    fn names(refusals: &[Refusal]) -> Vec<&'static str> {
+        refusals.iter().map(Refusal::name).collect()
+    }
+
+    #[test]
+    fn the_three_updates_are_written_whole_over_whatever_is_there() {
+        let (_folder, variables) = firmware(0, 0);
+        put(&variables, Variable::Db, b"somebody else's");
+        enrol(&anchors(), &variables).expect("enrolled");
+        for variable in Variable::ALL {
+            let written = variables.read(variable.name(), variable.vendor()).expect("read");
+            assert!(written.expect("there").starts_with(update_of(&anchors(), variable)));
+        }
+    }
+
+    #[test]
+    fn a_firmware_that_stays_in_set_up_mode_stops_the_boot_and_does_not_loop() {
+        let (_folder, variables) = firmware(1, 0);
+        let refusal = enrol(&anchors(), &variables).expect_err("refused");
+        assert_eq!(refusal.name(), "enrolment-failed");
+    }
+
+    #[test]
+    fn exactly_the_sites_keys_with_secure_boot_on_are_right() {
+        let (_folder, variables) = firmware(0, 1);
+        let anchors = anchors();
+        for variable in Variable::ALL {
+            let list = Update::parse(update_of(&anchors, variable)).expect("an update").list;
+            put(&variables, variable, list);
+        }
+        assert!(check(&anchors, &variables).is_empty());
+        put(&variables, Variable::Kek, &list(&OWNER, &[b"another"]));
+        assert_eq!(names(&check(&anchors, &variables)), ["foreign-keys"]);
+        variables.write("SecureBoot", GLOBAL, 6, &[0]).expect("written");
+        assert_eq!(names(&check(&anchors, &variables)), ["secure-boot-off", "foreign-keys"]);
+    }
+
+    #[test]
+    fn a_firmware_without_keys_or_variables_is_not_the_sites() {
+        let (_folder, variables) = firmware(0, 1);
+        assert_eq!(names(&check(&anchors(), &variables)), ["foreign-keys"; 3]);
+        let nothing = Variables::new(Path::new("/nonexistent"));
+        assert_eq!(names(&check(&anchors(), &nothing))[0], "no-firmware-variables");
+    }
+}

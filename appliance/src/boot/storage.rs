@@ -33,16 +33,20 @@ impl Sound {
     /// # Errors
     /// `no-disk`, `state`.
     pub fn open_disk(self) -> Result<WithDisk, Stop> {
-        let started_from = self.variables.started_from();
-        let found = disk::find(Path::new(SYSFS), Path::new(DEVICES), started_from)
-            .map_err(Refusal::NoDisk)?;
-        say(Word::Disk, found.state.display());
+        let device = disk::find(Path::new(SYSFS), Path::new(DEVICES)).map_err(Refusal::NoDisk)?;
+        match self.variables.started_from() {
+            Some(esp) => say(
+                Word::Disk,
+                format_args!("{}, started from {}", device.display(), esp.description()),
+            ),
+            None => say(Word::Disk, device.display()),
+        }
         let blocks: Arc<dyn Blocks> =
-            Arc::new(Disk::partition(&found.state).map_err(|e| Refusal::State(StateError::Io(e)))?);
+            Arc::new(Disk::partition(&device).map_err(|e| Refusal::State(StateError::Io(e)))?);
         let state = State::open(Arc::clone(&blocks)).map_err(Refusal::State)?;
         let fired = self.watchdog.is_some_and(|watchdog| watchdog.fired);
         let crash = crash::account(&state, blocks, fired).map_err(Refusal::State)?;
-        boot_entries::make_missing(&self.variables, &found.esps);
+        boot_entries::make_missing(&self.variables);
         let Self { anchors, tpm, pcr7, image, .. } = self;
         Ok(WithDisk { anchors, tpm, pcr7, image, state, crash_loop: crash.looping() })
     }

@@ -6,7 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use casemate_formats::efi::{Guid, boot_entry, variable};
+use casemate_formats::efi::{
+    Guid,
+    boot_entry::{self, Esp},
+    partition, variable,
+};
 
 use super::raw;
 
@@ -96,11 +100,11 @@ impl Variables {
         self.flag("SecureBoot")
     }
 
-    /// GPT identity of the partition that this image was started from, if the stub could tell.
+    /// The ESP that this image was started from, if the stub could tell and it is one of ours.
     #[must_use]
-    pub fn started_from(&self) -> Option<Guid> {
+    pub fn started_from(&self) -> Option<Esp> {
         let content = self.read("LoaderDevicePartUUID", LOADER).ok()??;
-        parse_guid(&utf16(&content)?)
+        partition::esp_of(&utf16(&content)?)
     }
 
     /// Numbers of the boot order; a missing or odd one is empty.
@@ -184,20 +188,6 @@ fn utf16(content: &[u8]) -> Option<String> {
     String::from_utf16(&units).ok()
 }
 
-/// A GUID's usual text, in either case.
-fn parse_guid(text: &str) -> Option<Guid> {
-    let mut fields = text.split('-');
-    let mut field = |digits: usize| {
-        let field = fields.next().filter(|f| f.len() == digits)?;
-        field.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u64::from_str_radix(field, 16).ok())?
-    };
-    let a = u32::try_from(field(8)?).ok()?;
-    let (b, c) = (u16::try_from(field(4)?).ok()?, u16::try_from(field(4)?).ok()?);
-    let (d, e) = (field(4)?, field(12)?);
-    let rest = (d << 48 | e).to_be_bytes();
-    fields.next().is_none().then(|| Guid::new(a, b, c, rest))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -236,13 +226,13 @@ mod tests {
     }
 
     #[test]
-    fn the_partition_that_was_started_from_is_the_one_the_stub_names() {
+    fn the_esp_that_was_started_from_is_the_one_the_stub_names() {
         let (_folder, variables) = folder();
-        let text = "0fc63daf-8483-4772-8e79-3d69d8477de4";
-        let content: Vec<u8> =
-            text.to_uppercase().encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
+        assert_eq!(variables.started_from(), None);
+        let text = partition::ESP_B.guid.to_string().to_uppercase();
+        let content: Vec<u8> = text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
         variables.write("LoaderDevicePartUUID", LOADER, 6, &content).expect("write");
-        assert_eq!(variables.started_from().expect("a GUID").to_string(), text);
+        assert_eq!(variables.started_from(), Some(Esp::B));
     }
 
     #[test]
@@ -256,8 +246,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_content_makes_a_reader_panic(content: Vec<u8>, text in ".{0,40}") {
-            let _ = utf16(&content).as_deref().map(parse_guid);
-            let _ = parse_guid(&text);
+            let _ = utf16(&content).as_deref().map(partition::esp_of);
             let _ = boot_number(&text);
         }
     }

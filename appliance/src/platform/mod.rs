@@ -6,7 +6,6 @@ pub mod console;
 pub mod cpu;
 pub mod disk;
 pub mod efi;
-pub mod gpt;
 pub mod network;
 pub mod power;
 mod raw;

@@ -12,7 +12,9 @@ use casemate_formats::{
     state::{HeaderError, slot},
 };
 
-pub use casemate_formats::state::{Absent, Crash, CrashSector, Geometry, SLOTS, Slot, UNIT, blank, header};
+pub use casemate_formats::state::{
+    Absent, Crash, CrashSector, Geometry, SLOTS, Slot, UNIT, blank, header,
+};
 pub use ring::Ring;
 
 /// A disk in units of [`UNIT`]: every write is durable when it returns (O_DIRECT | O_DSYNC).
