@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attest;
+pub mod collection;
 pub mod command;
 pub mod connection;
 pub mod output;

@@ -377,6 +377,18 @@ codes! {
         WrongBundle 409 "wrong-bundle" Operations
             "The answer was made under another bundle"
             "Push the newest bundle, then ask again.";
+        WrongTlsKey 409 "wrong-tls-key" Operations
+            "Another TLS key answers than the quoted one"
+            "The box rebooted, or somebody stands between: ask again, then find out who answers.";
+        AuditShrunk 409 "audit-shrunk" Operations
+            "The box's log is shorter than what was collected from it"
+            "Keep the collected files: the box's disk is older than its log. See state-rolled-back.";
+        AuditMismatch 409 "audit-mismatch" Operations
+            "Collected blocks do not lead to the signed checkpoint"
+            "Keep the files and find out whether the box or the collector's disk changed them.";
+        AuditKey 409 "audit-key" Operations
+            "The log's checkpoint key is not the one learned from its first quote"
+            "Treat the box as false until this is explained.";
     }
 }
 

@@ -4,7 +4,7 @@
 pub mod identity;
 pub mod trust;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::Ipv6Addr, sync::Arc, time::Duration};
 
 use casemate_formats::{api::Problem, code::Code, digest::Digest};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -270,21 +270,23 @@ fn refused(status: StatusCode, body: &[u8]) -> Failure {
 
 /// `address` with a port: IPv6 literals need brackets to carry one.
 fn with_port(address: &str, default_port: u16) -> Option<String> {
-    let plain_v6 = address.parse::<std::net::Ipv6Addr>().is_ok();
-    if plain_v6 {
+    if address.parse::<Ipv6Addr>().is_ok() {
         return Some(format!("[{address}]:{default_port}"));
     }
     let (host, port) = match address.rsplit_once(':') {
-        Some((host, port)) => (host, port.parse().ok().filter(|port| *port != 0)?),
-        None => (address, default_port),
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (address, None),
     };
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let good = match bare {
-        Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
+    let good = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(v6) => v6.parse::<Ipv6Addr>().is_ok(),
         None => {
-            !host.is_empty()
-                && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'))
+            let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-');
+            !host.is_empty() && host.bytes().all(known)
         }
+    };
+    let port = match port {
+        None => default_port,
+        Some(port) => port.parse().ok().filter(|port| *port != 0)?,
     };
     good.then(|| format!("{host}:{port}"))
 }
