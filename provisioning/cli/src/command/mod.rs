@@ -2,6 +2,8 @@
 
 pub mod bundle;
 pub mod client;
+pub mod share;
+pub mod site;
 pub mod status;
 
 use clap::Subcommand;
@@ -17,6 +19,12 @@ pub enum Command {
     /// Keys of applications, operators and collectors.
     #[command(subcommand)]
     Client(client::Command),
+    /// Shares of the root key, for custodians.
+    #[command(subcommand)]
+    Share(share::Command),
+    /// The directory that describes a site.
+    #[command(subcommand)]
+    Site(site::Command),
     /// Shows what a box says about itself.
     Status(status::Command),
 }
@@ -30,6 +38,8 @@ impl Command {
         match self {
             Self::Bundle(command) => command.run(output),
             Self::Client(command) => command.run(output),
+            Self::Share(command) => command.run(output),
+            Self::Site(command) => command.run(output),
             Self::Status(command) => command.run(output),
         }
     }

@@ -62,7 +62,11 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     result
 }
 
-pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<Written, Failure> {
+/// Writes a public value as JSON for people and programs.
+///
+/// # Errors
+/// Environment.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<Written, Failure> {
     let mut text = serde_json::to_string_pretty(value)
         .map_err(|error| Failure::environment("json", error.to_string()))?;
     text.push('\n');

@@ -13,7 +13,7 @@
 mod files;
 pub mod template;
 
-pub use files::{Written, write};
+pub use files::{Written, write, write_json};
 
 use std::{
     collections::BTreeMap,

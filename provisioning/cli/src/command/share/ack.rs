@@ -1,0 +1,249 @@
+//! `casemate share ack`: a custodian checks offline that a box of the site made the answer, decrypts a
+//! share, keeps it, and gives ops an acknowledgement. No share ever stands on a disk in clear.
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command as Process, Stdio},
+};
+
+use casemate_formats::{
+    bundle::{
+        Verified,
+        body::{Asked, Custodian, Recipient},
+    },
+    code::Code,
+    genesis::{Ack, Answer},
+    share::{ShareFile, age},
+};
+use getrandom::{SysRng, rand_core::UnwrapErr};
+use zeroize::Zeroizing;
+
+use crate::{
+    output::{Failure, Output},
+    site::{Site, Written, read_anchors, read_document, write, write_json},
+};
+
+/// Checks that a listed box with a listed image quoted this answer for a bundle that the site's signers
+/// signed; decrypts your share with your age identity; writes it again, encrypted to you, together with
+/// that bundle; and writes the acknowledgement that the next bundle needs. Works offline.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    casemate share ack site/genesis/1-1.json --site site --identity ~/.config/age/key.txt\n  \
+    casemate share ack 1-1.json --anchors anchors --identity key.txt --custodian ann --out ~/casemate\n\n\
+    Keep the .share.age file for as long as any bundle in force names its root: k of them bring the\n\
+    site back. Give the acknowledgement (.json) to ops; it is public.")]
+pub struct Command {
+    /// The answer, as `casemate genesis` wrote it.
+    genesis: PathBuf,
+    /// age identity of yours; a file that `age -i` takes, plugins and passphrases included.
+    #[arg(long, value_name = "FILE")]
+    identity: PathBuf,
+    /// The site's directory: its anchors are believed, and the acknowledgement goes there.
+    #[arg(long, value_name = "DIR", required_unless_present = "anchors")]
+    site: Option<PathBuf>,
+    /// The site's anchors, where there is no site directory.
+    #[arg(long, value_name = "FILE", conflicts_with = "site")]
+    anchors: Option<PathBuf>,
+    /// Your name in the bundle; otherwise every share is tried.
+    #[arg(long, value_name = "NAME")]
+    custodian: Option<String>,
+    /// Where your share file goes (and the acknowledgement, without --site).
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+    /// The program that decrypts.
+    #[arg(long, value_name = "PROGRAM", default_value = "age")]
+    age: PathBuf,
+}
+
+impl Command {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// The answer or its bundle does not hold; no share is for this identity; the share is not the one
+    /// that the box committed to.
+    pub fn run(self, output: &Output) -> Result<(), Failure> {
+        let site = self.site.as_deref().map(Site::open).transpose()?;
+        let anchors = match (&site, &self.anchors) {
+            (Some(site), _) => site.anchors()?,
+            (None, Some(path)) => read_anchors(path)?,
+            (None, None) => return Err(Failure::environment("usage", "--site or --anchors")),
+        };
+        let (verified, answer) = read_document(&self.genesis, &anchors)?;
+        let asked = verified.bundle().root.asked().ok_or(Code::GenesisNotAsked)?;
+        let (at, custodian, mut file) = self.mine(&asked, &answer)?;
+        check(&file, at, &verified, &asked, &answer)?;
+        let ack = Ack {
+            namespace: verified.bundle().site.namespace.clone(),
+            generation: answer.generation,
+            split: answer.split,
+            custodian: custodian.name.clone(),
+            ack: file.share.ack(),
+        };
+        file.bundle = verified.envelope().to_vec();
+        let share_path = self.keep(&file, custodian)?;
+        let (ack_path, written) = match &site {
+            Some(site) => site.write_ack(&ack)?,
+            None => {
+                let name = ack_name(&ack);
+                let path = self.out.join(format!("{name}.ack.json"));
+                (path.clone(), write_json(&path, &ack)?)
+            }
+        };
+        report(&ack, &asked, &share_path, &ack_path, written, output);
+        Ok(())
+    }
+
+    /// Decrypts the share that is for this identity.
+    fn mine<'a>(
+        &self,
+        asked: &Asked<'a>,
+        answer: &Answer,
+    ) -> Result<(usize, &'a Custodian, ShareFile), Failure> {
+        let named = |custodian: &Custodian| {
+            self.custodian.as_ref().is_none_or(|name| custodian.name.as_str() == name)
+        };
+        let mut last = None;
+        for (at, (custodian, file)) in asked.custodians.iter().zip(&answer.shares).enumerate() {
+            if !named(custodian) {
+                continue;
+            }
+            match self.decrypt(file)? {
+                Ok(plaintext) => {
+                    let share = ShareFile::decode(&plaintext).map_err(|error| {
+                        Failure::refused("share-malformed", error.to_string())
+                            .next("do not acknowledge; tell ops, the answer is not the box's")
+                    })?;
+                    return Ok((at, custodian, share));
+                }
+                Err(said) => last = Some(said),
+            }
+        }
+        let names: Vec<&str> = asked.custodians.iter().map(|c| c.name.as_str()).collect();
+        let failure =
+            Failure::refused("no-share", "no share in this answer opens with this identity")
+                .expected(format_args!("the identity of one of {}", names.join(", ")))
+                .next("check --identity and --custodian; the bundle lists the recipients");
+        Err(match last {
+            Some(said) => failure.found(said),
+            None => failure.found(format_args!("--custodian {:?}", self.custodian)),
+        })
+    }
+
+    /// The plaintext, or what age said.
+    fn decrypt(&self, file: &[u8]) -> Result<Result<Zeroizing<Vec<u8>>, String>, Failure> {
+        let failed = |error: std::io::Error| {
+            Failure::environment("age", format!("{}: {error}", self.age.display()))
+                .expected("the program age (Debian package age), or rage")
+                .next("install it, or name it with --age")
+        };
+        let mut child = Process::new(&self.age)
+            .args(["--decrypt", "--identity"])
+            .arg(&self.identity)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(failed)?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // age may refuse before it has read everything: what it says counts, not the broken pipe.
+            let _ = stdin.write_all(file);
+        }
+        let done = child.wait_with_output().map_err(failed)?;
+        let plaintext = Zeroizing::new(done.stdout);
+        if done.status.success() {
+            return Ok(Ok(plaintext));
+        }
+        let said = String::from_utf8_lossy(&done.stderr);
+        Ok(Err(said.lines().next().unwrap_or_default().to_owned()))
+    }
+
+    /// Writes the share again, encrypted to its custodian, beside the bundle.
+    fn keep(&self, file: &ShareFile, custodian: &Custodian) -> Result<PathBuf, Failure> {
+        let Recipient::AgeX25519(recipient) = &custodian.recipient;
+        let mut rng = UnwrapErr(SysRng);
+        let encrypted = age::encrypt(recipient, &file.expose_encoded(), &mut rng)
+            .map_err(|error| Failure::refused("recipient", error.to_string()))?;
+        let ShareFile { namespace, generation, split, .. } = file;
+        let name = format!("{namespace}-{generation}-{split}-{}.share.age", custodian.name);
+        let path = self.out.join(name);
+        write(&path, &encrypted)?;
+        Ok(path)
+    }
+}
+
+fn ack_name(ack: &Ack) -> String {
+    let Ack { namespace, generation, split, custodian, .. } = ack;
+    format!("{namespace}-{generation}-{split}-{custodian}")
+}
+
+/// The share is the one that the box committed to, and says the same as the answer.
+fn check(
+    file: &ShareFile,
+    at: usize,
+    verified: &Verified,
+    asked: &Asked<'_>,
+    answer: &Answer,
+) -> Result<(), Failure> {
+    let bundle = verified.bundle();
+    let index = u8::try_from(at + 1).unwrap_or(u8::MAX);
+    let same = file.namespace == bundle.site.namespace
+        && (file.generation, file.split) == (answer.generation, answer.split)
+        && file.threshold == asked.threshold
+        && file.fingerprint == answer.fingerprint
+        && file.share.index() == index;
+    if !same {
+        return Err(Failure::from(Code::GenesisAltered)
+            .expected(format_args!(
+                "share {index} of {} of root {} (split {}), fingerprint {}",
+                asked.custodians.len(),
+                answer.generation,
+                answer.split,
+                answer.fingerprint
+            ))
+            .found(format_args!(
+                "share {} of root {} (split {}), fingerprint {}",
+                file.share.index(),
+                file.generation,
+                file.split,
+                file.fingerprint
+            )));
+    }
+    let (expected, found) = (answer.commitments.get(at), file.share.commitment());
+    if expected != Some(&found) {
+        return Err(Failure::from(Code::WrongCommitment)
+            .expected(expected.map_or_else(|| "none".to_owned(), ToString::to_string))
+            .found(found)
+            .next("do not acknowledge; ask ops for the answer of one genesis"));
+    }
+    Ok(())
+}
+
+fn report(
+    ack: &Ack,
+    asked: &Asked<'_>,
+    share_path: &Path,
+    ack_path: &Path,
+    written: Written,
+    output: &Output,
+) {
+    let text = format!(
+        "share of {} for root {} of {} (split {}; {} of {} open it)\n\
+         kept in {} (encrypted to you: keep it)\n\
+         {written} {} (give it to ops)",
+        ack.custodian,
+        ack.generation,
+        ack.namespace,
+        ack.split,
+        asked.threshold,
+        asked.custodians.len(),
+        share_path.display(),
+        ack_path.display(),
+    );
+    output.result(
+        text,
+        &serde_json::json!({
+            "ack": ack, "share_file": share_path, "ack_file": ack_path, "written": written,
+        }),
+    );
+}

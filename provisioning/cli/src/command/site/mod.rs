@@ -1,0 +1,25 @@
+//! `casemate site …`: the directory that describes a site.
+
+mod init;
+mod secure_boot;
+
+use crate::output::{Failure, Output};
+
+/// The directory that describes a site.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Makes the directory of a new site, or completes an existing one.
+    Init(init::Command),
+}
+
+impl Command {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// The subcommand's own.
+    pub fn run(self, output: &Output) -> Result<(), Failure> {
+        match self {
+            Self::Init(command) => command.run(output),
+        }
+    }
+}
