@@ -17,3 +17,6 @@ pub mod measure;
 pub mod request;
 pub mod share;
 pub mod state;
+
+#[cfg(test)]
+mod golden;
