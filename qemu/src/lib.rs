@@ -7,6 +7,7 @@ pub mod machine;
 pub mod monitor;
 pub mod partition;
 pub mod people;
+pub mod report;
 pub mod serial;
 pub mod swtpm;
 pub mod tools;
