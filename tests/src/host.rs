@@ -3,13 +3,13 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::Path,
+    ops::{Deref, DerefMut},
     sync::Arc,
     thread::JoinHandle,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Result, anyhow};
 use casemate_appliance::{
     audit::Log,
     life::{Life, Machine},
@@ -17,27 +17,13 @@ use casemate_appliance::{
     state::{Blocks, State, disk::Disk},
     tpm::Tpm,
 };
-use casemate_formats::{
-    api::Accepted,
-    audit::record::Stamp,
-    bundle::{
-        Bundle,
-        body::{Established, Host as HostRecord},
-    },
-    digest::Digest,
-    genesis, measure,
-    request::{
-        Ask, Request,
-        verify::{self, Attested, Expected, Fingerprint, Known},
-    },
-    share::ShareFile,
-};
+use casemate_formats::{audit::record::Stamp, bundle::Bundle, digest::Digest, measure};
 use tokio::sync::oneshot;
 
 use crate::{
-    client::{Client, Trust},
     firmware_log::FirmwareLog,
-    site::{self, HOST, SECTIONS, Site},
+    remote::Remote,
+    site::{SECTIONS, Site},
     swtpm::SoftTpm,
 };
 
@@ -76,14 +62,9 @@ impl Default for Options {
     }
 }
 
-/// A box that runs. It ends with its owner.
+/// A box that runs. It ends with its owner. Seen through its port it is a [`Remote`].
 pub struct Host {
-    /// Its people.
-    pub site: Site,
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// The bundle in force, where there is one.
-    pub bundle: Option<Bundle>,
+    remote: Remote,
     running: Option<Running>,
     tpm: SoftTpm,
 }
@@ -111,7 +92,8 @@ impl Host {
         let site = Site::new()?;
         let tpm = SoftTpm::blank()?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
-        let mut host = Self { site, address, bundle: None, running: None, tpm };
+        let remote = Remote { image: site.image(), site, address, ek: String::new(), bundle: None };
+        let mut host = Self { remote, running: None, tpm };
         host.power_on(options.proxy)?;
         if options.until != Until::Unprovisioned {
             host.list(options.change)?;
@@ -127,7 +109,11 @@ impl Host {
     /// # Errors
     /// A room refuses.
     pub fn power_on(&mut self, proxy: Option<Proxy>) -> Result<()> {
-        let log = FirmwareLog::boot(&self.site.anchors, &SECTIONS, self.site.image().authenticode);
+        let log = FirmwareLog::boot(
+            &self.remote.site.anchors,
+            &SECTIONS,
+            self.remote.site.image().authenticode,
+        );
         for (pcr, digest) in log.extends() {
             self.tpm.extend(u8::try_from(pcr)?, digest.0)?;
         }
@@ -137,12 +123,16 @@ impl Host {
             Arc::new(Disk::file(&self.tpm.folder().join("disk"), DISK_UNITS)?);
         let state = State::open(proxy.map_or(Arc::clone(&disk), |proxy| proxy(disk)))?;
         let ring = state.ring();
-        let machine =
-            Machine { image: self.site.image().pcr11, pcr7: log.pcrs()[7], crash_loop: false };
-        let life = Life::open(tpm.clone(), Arc::new(state), self.site.anchors.clone(), machine)?;
+        let machine = Machine {
+            image: self.remote.site.image().pcr11,
+            pcr7: log.pcrs()[7],
+            crash_loop: false,
+        };
+        let life =
+            Life::open(tpm.clone(), Arc::new(state), self.remote.site.anchors.clone(), machine)?;
         tpm.extend(11, measure::LEAVE)?;
         let boot = BootFacts {
-            image: self.site.image().pcr11,
+            image: self.remote.site.image().pcr11,
             event_log: log.encode(),
             addresses: vec![Ipv4Addr::LOCALHOST.into()],
             clock: Box::new(unix_seconds),
@@ -156,8 +146,9 @@ impl Host {
         };
         let house = House::open(boot, tpm, life, Log::before_root(clock), ring)?;
         let house = Arc::new(house);
-        let listener = TcpListener::bind(self.address)?;
-        self.address = listener.local_addr()?;
+        self.remote.ek = house.tpm.identity().ek.fingerprint().short();
+        let listener = TcpListener::bind(self.remote.address)?;
+        self.remote.address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();
         let serving = Arc::clone(&house);
         let served = std::thread::spawn(move || {
@@ -201,160 +192,19 @@ impl Host {
     pub fn house(&self) -> &Arc<House> {
         &self.running.as_ref().expect("the box is on").house
     }
+}
 
-    /// A client of this name.
-    ///
-    /// # Errors
-    /// See [`Client::new`].
-    pub fn client(&self, name: &str) -> Result<Client> {
-        Client::new(self.address, &self.trust(), Some(self.site.client(name)))
+impl Deref for Host {
+    type Target = Remote;
+
+    fn deref(&self) -> &Remote {
+        &self.remote
     }
+}
 
-    /// A client whose key no bundle lists.
-    ///
-    /// # Errors
-    /// See [`Client::new`].
-    pub fn stranger(&self) -> Result<Client> {
-        Client::new(self.address, &self.trust(), Some(&self.site.stranger))
-    }
-
-    /// A client without a certificate.
-    ///
-    /// # Errors
-    /// See [`Client::new`].
-    pub fn nobody(&self) -> Result<Client> {
-        Client::new(self.address, &self.trust(), None)
-    }
-
-    /// Whom its clients believe: the site's authority once there is one.
-    #[must_use]
-    pub fn trust(&self) -> Trust {
-        match self.authority() {
-            Some(authority) => {
-                Trust::Authority(authority.to_vec(), format!("{HOST}.example.casemate"))
-            }
-            None => Trust::Anyone,
-        }
-    }
-
-    /// The authority's certificate, DER.
-    #[must_use]
-    pub fn authority(&self) -> Option<&[u8]> {
-        let root = self.bundle.as_ref()?.root.established.as_ref()?;
-        root.authorities.last().map(Vec::as_slice)
-    }
-
-    /// Asks for a request and verifies it, as `casemate host add` does for a new box and every other
-    /// command for a listed one.
-    ///
-    /// # Errors
-    /// The box does not answer, or does not pass.
-    pub fn attest(&self) -> Result<Attested> {
-        let mut nonce = [0; 32];
-        aws_lc_rs::rand::fill(&mut nonce).map_err(|_| anyhow!("random bytes"))?;
-        let ask = serde_json::to_vec(&Ask { nonce, credential: None })?;
-        let request: Request = self.nobody()?.post("/v1/request", &ask)?.ok()?;
-        let console = self.house().tpm.identity().ek.fingerprint().short();
-        let fingerprint = Fingerprint::parse(&console).context("a fingerprint")?;
-        let known = match self.bundle.as_ref().and_then(|bundle| bundle.hosts.first()) {
-            Some(host) => Known::Listed(host),
-            None => Known::New(&fingerprint),
-        };
-        let images = [self.site.image()];
-        let expected =
-            Expected { nonce: &nonce, anchors: &self.site.anchors, images: &images, host: known };
-        verify::request(&request, &expected).map_err(|refusal| anyhow!("{refusal:?}"))
-    }
-
-    /// The record that lists this box.
-    ///
-    /// # Errors
-    /// See [`Self::attest`].
-    pub fn record(&self) -> Result<HostRecord> {
-        let attested = self.attest()?;
-        Ok(site::host(HOST, attested.identity(), attested.pcr7()))
-    }
-
-    /// Pushes an envelope.
-    ///
-    /// # Errors
-    /// The box refuses it.
-    pub fn push(&self, envelope: &[u8]) -> Result<Accepted> {
-        let headers = [("Content-Type", "application/octet-stream")];
-        let mut connection = self.nobody()?.connect()?;
-        connection.send("POST", "/v1/bundle", &headers, Some(envelope))?.ok()
-    }
-
-    /// Signs and pushes a bundle, which is then the one in force.
-    ///
-    /// # Errors
-    /// The box refuses it.
-    pub fn accept(&mut self, bundle: Bundle) -> Result<Accepted> {
-        let accepted = self.push(&self.site.sign(&bundle)?)?;
-        self.bundle = Some(bundle);
-        Ok(accepted)
-    }
-
-    /// Unprovisioned to Locked.
-    fn list(&mut self, change: Option<Box<dyn FnOnce(&mut Bundle)>>) -> Result<()> {
-        let mut bundle = self.site.bundle(1, vec![self.record()?]);
-        if let Some(change) = change {
-            change(&mut bundle);
-        }
-        self.accept(bundle)?;
-        Ok(())
-    }
-
-    /// Genesis with every custodian's acknowledgement.
-    ///
-    /// # Errors
-    /// The box refuses, or its answer does not pass.
-    pub fn genesis(&self) -> Result<Established> {
-        let bundle = self.bundle.as_ref().context("a bundle")?;
-        let answer = self.client("operate")?.post("/v1/genesis", b"{}")?;
-        let answer: genesis::Answer = answer.ok()?;
-        verify::genesis(&answer, bundle, &bundle.digest())
-            .map_err(|refusal| anyhow!("{refusal:?}"))?;
-        let mut acks = heapless::Vec::new();
-        for (custodian, file) in self.site.custodians.iter().zip(&answer.shares) {
-            let share = ShareFile::decode(&custodian.decrypt(file)?)?;
-            acks.push(share.share.ack()).map_err(|_| anyhow!("few custodians"))?;
-        }
-        ensure!(acks.len() == self.site.custodians.len(), "a share for each custodian");
-        Ok(Established {
-            generation: answer.generation,
-            fingerprint: answer.fingerprint,
-            commitments: answer.commitments.iter().copied().collect(),
-            acks,
-            authorities: vec![answer.authority],
-            serving: answer.generation,
-            wrapped: Vec::new(),
-        })
-    }
-
-    /// Locked to Operational.
-    fn establish(&mut self) -> Result<()> {
-        let mut bundle = self.bundle.clone().context("a bundle")?;
-        bundle.site.seq += 1;
-        bundle.root.established = Some(self.genesis()?);
-        let accepted = self.accept(bundle)?;
-        ensure!(accepted.outcome == "entered", "{accepted:?}");
-        Ok(())
-    }
-
-    /// Writes authority, client certificates and keys as PEM files, for curl and others.
-    ///
-    /// # Errors
-    /// The file system's.
-    pub fn write_files(&self, folder: &Path) -> Result<()> {
-        for (name, identity) in &self.site.clients {
-            identity.write(folder, name)?;
-        }
-        if let Some(authority) = self.authority() {
-            let text = crate::identity::pem("CERTIFICATE", authority);
-            std::fs::write(folder.join("authority.crt"), text)?;
-        }
-        Ok(())
+impl DerefMut for Host {
+    fn deref_mut(&mut self) -> &mut Remote {
+        &mut self.remote
     }
 }
 

@@ -7,6 +7,7 @@ pub mod firmware_log;
 pub mod host;
 pub mod identity;
 pub mod log;
+pub mod remote;
 pub mod site;
 pub mod swtpm;
 pub mod tpm_proxy;
