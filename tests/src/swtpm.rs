@@ -154,7 +154,8 @@ impl SoftTpm {
             .stderr(Stdio::null());
         self.running = Some(Guard::spawn("swtpm", &mut command)?);
         wait_until("swtpm's sockets", Duration::from_secs(10), || {
-            socket.exists() && control.exists()
+            // The file is there a moment before anybody listens.
+            control.exists() && UnixStream::connect(&socket).is_ok()
         })
     }
 }

@@ -102,12 +102,17 @@ impl Connection {
         }
     }
 
+    /// Whether a request of it is being worked on.
+    pub fn is_served(&self) -> bool {
+        self.doing() == Doing::Served
+    }
+
     fn doing(&self) -> Doing {
         Doing::from_bits(self.doing.load(Ordering::Relaxed))
     }
 
     fn waits(&self) -> bool {
-        self.doing() != Doing::Served
+        !self.is_served()
     }
 
     fn overdue(&self, now: u64) -> bool {

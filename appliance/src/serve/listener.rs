@@ -29,6 +29,10 @@ use super::{
 
 /// How long an answer under way, or the other side's close, is waited for when a connection ends.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long the kernel has to take our last bytes from us.
+const FAREWELL: Duration = Duration::from_millis(200);
+/// What is read and thrown away, undeciphered, of a body that was refused.
+const DRAIN_BODY: u64 = 16 * 1024 * 1024;
 /// What is read and thrown away of a stranger that does not speak TLS, so that it sees our alert
 /// and not a reset.
 const DRAIN: u64 = 16 * 1024;
@@ -147,13 +151,37 @@ async fn http(
         // Admission keeps the clocks: hyper's covers idle time and header alike.
         .header_read_timeout(None)
         .serve_connection(io, service);
-    tokio::select! {
-        _ = &mut served => return,
-        () = connection.close.notified() => Pin::new(&mut served).graceful_shutdown(),
+    let ended = tokio::select! {
+        _ = &mut served => Ended::ByHttp,
+        () = connection.close.notified() => Ended::ByAdmission,
+    };
+    // Told to end while it is served (the port closes): what is under way gets out.
+    if ended == Ended::ByAdmission && connection.is_served() {
+        Pin::new(&mut served).graceful_shutdown();
+        let _ = timeout(GRACE, &mut served).await;
     }
-    if timeout(GRACE, &mut served).await.is_err() {
-        let mut stream = served.into_parts().io.into_inner().stream;
-        let _ = timeout(GRACE, stream.shutdown()).await;
+    let stream = served.into_parts().io.into_inner().stream;
+    tokio::select! {
+        () = take_leave(stream, ended) => {}
+        () = connection.close.notified() => {}
+    }
+}
+
+/// Who ended a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// The other side, or our answer said so.
+    ByHttp,
+    /// Its time or its place was over.
+    ByAdmission,
+}
+
+/// TLS's close, so that the other side can tell it from a cut. Where it may still be sending a body
+/// that was refused, that is read and thrown away for a while: a reset would cost it our answer.
+async fn take_leave(mut stream: TlsStream<TcpStream>, ended: Ended) {
+    if timeout(FAREWELL, stream.shutdown()).await.is_ok() && ended == Ended::ByHttp {
+        let mut rest = stream.get_mut().0.take(DRAIN_BODY);
+        let _ = timeout(GRACE, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
     }
 }
 
@@ -203,7 +231,8 @@ impl AsyncWrite for Heard {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    /// The close is [`take_leave`]'s.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(cx)
     }
 }
