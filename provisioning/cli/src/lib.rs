@@ -8,6 +8,7 @@ pub mod collection;
 pub mod command;
 pub mod connection;
 pub mod output;
+pub mod reach;
 pub mod site;
 
 use std::{ffi::OsString, process::ExitCode};

@@ -1,7 +1,11 @@
 //! The subcommands, one file each. A leaf's `after_help` starts with `Examples:` (a test holds it).
 
+pub mod audit;
 pub mod bundle;
 pub mod client;
+pub mod genesis;
+pub mod host;
+pub mod request;
 pub mod share;
 pub mod site;
 pub mod status;
@@ -13,20 +17,32 @@ use crate::output::{Failure, Output};
 /// What `casemate` can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// The bundle: everything that can be configured on the boxes.
-    #[command(subcommand)]
-    Bundle(bundle::Command),
-    /// Keys of applications, operators and collectors.
-    #[command(subcommand)]
-    Client(client::Command),
-    /// Shares of the root key, for custodians.
-    #[command(subcommand)]
-    Share(share::Command),
     /// The directory that describes a site.
     #[command(subcommand)]
     Site(site::Command),
-    /// Shows what a box says about itself.
+    /// Boxes of the site: verify and list them.
+    #[command(subcommand)]
+    Host(host::Command),
+    /// What a box says about itself, and whether it holds.
+    #[command(subcommand)]
+    Request(request::Command),
+    /// The bundle: everything that can be configured on the boxes.
+    #[command(subcommand)]
+    Bundle(bundle::Command),
+    /// A root is made on a box and shared among custodians.
+    #[command(subcommand)]
+    Genesis(genesis::Command),
+    /// Shares of the root key, for custodians.
+    #[command(subcommand)]
+    Share(share::Command),
+    /// Keys of applications, operators and collectors.
+    #[command(subcommand)]
+    Client(client::Command),
+    /// Shows where a box stands.
     Status(status::Command),
+    /// The audit log: collect it, verify it, read it.
+    #[command(subcommand)]
+    Audit(audit::Command),
 }
 
 impl Command {
@@ -36,11 +52,15 @@ impl Command {
     /// The command's own.
     pub fn run(self, output: &Output) -> Result<(), Failure> {
         match self {
-            Self::Bundle(command) => command.run(output),
-            Self::Client(command) => command.run(output),
-            Self::Share(command) => command.run(output),
             Self::Site(command) => command.run(output),
+            Self::Host(command) => command.run(output),
+            Self::Request(command) => command.run(output),
+            Self::Bundle(command) => command.run(output),
+            Self::Genesis(command) => command.run(output),
+            Self::Share(command) => command.run(output),
+            Self::Client(command) => command.run(output),
             Self::Status(command) => command.run(output),
+            Self::Audit(command) => command.run(output),
         }
     }
 }
