@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use casemate_formats::code::Code;
+
 /// Where this boot stands. Leaving `Operational` is always a reboot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -50,20 +52,26 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The code that says the same, with what to do about it.
+    #[must_use]
+    pub const fn code(self) -> Code {
+        match self {
+            Self::NoRoot => Code::NoRoot,
+            Self::NotListed => Code::NotListed,
+            Self::NoLiveSlot => Code::NoLiveSlot,
+            Self::DoesNotOpen => Code::DoesNotOpen,
+            Self::ForeignBlob => Code::ForeignBlob,
+            Self::RootChain => Code::RootChain,
+            Self::CrashLoop => Code::CrashLoop,
+            Self::NotSealed => Code::NotSealed,
+            Self::Retired => Code::Retired,
+        }
+    }
+
     /// The stable name, as console, status and runbooks give it.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::NoRoot => "no-root",
-            Self::NotListed => "not-listed",
-            Self::NoLiveSlot => "no-live-slot",
-            Self::DoesNotOpen => "does-not-open",
-            Self::ForeignBlob => "foreign-blob",
-            Self::RootChain => "root-chain",
-            Self::CrashLoop => "crash-loop",
-            Self::NotSealed => "not-sealed",
-            Self::Retired => "retired",
-        }
+        self.code().slug()
     }
 }
 

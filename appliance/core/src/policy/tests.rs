@@ -1,3 +1,5 @@
+//! Clients, roles, contexts and sources: who is let through, and what the others are told.
+
 use casemate_formats::{
     api::Context,
     bundle::body::Roles,

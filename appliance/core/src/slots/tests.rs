@@ -1,3 +1,6 @@
+//! Plans one by one, then random histories on a model of disk and counter with the power cut after any
+//! step.
+
 use proptest::prelude::*;
 
 use super::*;

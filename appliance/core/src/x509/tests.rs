@@ -1,3 +1,5 @@
+//! Certificates of the site: golden file, shapes, shortest lengths.
+
 use super::*;
 
 fn authority() -> Authority {
