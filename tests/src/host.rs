@@ -89,7 +89,7 @@ impl Host {
     /// # Errors
     /// See [`Self::start`].
     pub fn with(options: Options) -> Result<Self> {
-        let site = Site::new()?;
+        let site = Arc::new(Site::new()?);
         let tpm = SoftTpm::blank()?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
         let remote = Remote { image: site.image(), site, address, ek: String::new(), bundle: None };

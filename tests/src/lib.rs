@@ -8,6 +8,7 @@ pub mod firmware_log;
 pub mod host;
 pub mod identity;
 pub mod log;
+pub mod machine;
 pub mod remote;
 pub mod site;
 pub mod swtpm;

@@ -1,7 +1,7 @@
 //! A box seen through its port, as operators and clients see it: asked, listed, provisioned, called.
 //! Serves a box without PID 1 and a machine in QEMU alike.
 
-use std::{net::SocketAddr, path::Path};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use casemate_formats::{
@@ -26,7 +26,7 @@ use crate::{
 /// One box of a throwaway site.
 pub struct Remote {
     /// Its people.
-    pub site: Site,
+    pub site: Arc<Site>,
     /// Where it listens.
     pub address: SocketAddr,
     /// What it runs.

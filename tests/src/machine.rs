@@ -1,0 +1,182 @@
+//! A real machine of a throwaway site: the image built for its anchors, booted by QEMU with OVMF,
+//! Secure Boot and swtpm. Brought to Operational once; every test starts from a copy of that folder.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use casemate_formats::manifest::Manifest;
+use casemate_qemu::{
+    machine::{Hardware, Machine, copy_sparse},
+    tools::{self, Tools},
+};
+
+use crate::{
+    remote::Remote,
+    site::{PII, Site},
+};
+
+/// A boot under TCG beside other work: far longer than any takes.
+pub const BOOT: Duration = Duration::from_secs(180);
+
+/// An image built for a throwaway site.
+pub struct Built {
+    /// Folder of `cargo image build` and `sign`.
+    pub folder: PathBuf,
+    /// What was built.
+    pub manifest: Manifest,
+}
+
+impl Built {
+    /// Builds and signs the image of `site` into `folder`. Kernel and firmware come from the cache.
+    ///
+    /// # Errors
+    /// The image builder's own.
+    pub fn image(site: &Site, folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder)?;
+        let anchors = folder.join("anchors");
+        fs::write(&anchors, site.anchors.encode()?)?;
+        let tools = Tools::find()?;
+        let mut build = tools.image();
+        build.arg("build").arg("--anchors").arg(&anchors).arg("--out").arg(folder);
+        tools::output(&mut build)?;
+        let at = |name: &str| site.folder().join(name);
+        let mut sign = tools.image();
+        sign.arg("sign").arg("--dir").arg(folder).arg("--key").arg(at("db.key"));
+        sign.arg("--certificate").arg(at("db.crt"));
+        tools::output(&mut sign)?;
+        let manifest = Manifest::parse(&fs::read_to_string(folder.join("manifest.json"))?)?;
+        Ok(Self { folder: folder.to_owned(), manifest })
+    }
+
+    /// The disk of a new machine.
+    #[must_use]
+    pub fn disk(&self) -> PathBuf {
+        self.folder.join("disk.img")
+    }
+}
+
+/// A machine with the remote view of it.
+pub struct Box {
+    /// The hardware.
+    pub machine: Machine,
+    /// Its port.
+    pub remote: Remote,
+}
+
+impl Box {
+    /// A new machine with empty firmware variables, powered on: it enrols the site's keys, starts
+    /// again, and waits for a bundle.
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub fn unprovisioned(site: Arc<Site>, built: &Built, folder: &Path) -> Result<Self> {
+        let mut machine = Machine::create(folder, &built.disk(), Hardware::default())?;
+        machine.start()?;
+        machine.serial.wait("casemate: enrolled PK", BOOT)?;
+        let line = machine.serial.wait("casemate: ek ", BOOT)?;
+        let ek = line.split("casemate: ek ").nth(1).context("a fingerprint")?.trim().to_owned();
+        machine.serial.wait("casemate: phase unprovisioned", BOOT)?;
+        machine.serial.wait("casemate: ready", BOOT)?;
+        let image = built.manifest.image().context("a signed image")?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, machine.port()));
+        Ok(Self { machine, remote: Remote { site, address, image, ek, bundle: None } })
+    }
+
+    /// Waits until it serves; the time from `since` to the first 200 of `/readyz`.
+    ///
+    /// # Errors
+    /// It does not within [`BOOT`].
+    pub fn wait_ready(&self, since: Instant) -> Result<Duration> {
+        while since.elapsed() < BOOT {
+            let answer = self.remote.nobody().and_then(|client| client.get("/readyz"));
+            if answer.is_ok_and(|answer| answer.status == 200) {
+                return Ok(since.elapsed());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        anyhow::bail!("no 200 of /readyz; console:\n{}", self.machine.serial.text())
+    }
+
+    /// Encrypts `plaintext` for a row of the throwaway site's column.
+    ///
+    /// # Errors
+    /// The box refuses.
+    pub fn encrypt(&self, plaintext: &[u8]) -> Result<String> {
+        let body = serde_json::json!({
+            "keyring": PII, "context": context(), "plaintext": base64(plaintext),
+        });
+        let answer = self.remote.client("web")?.post("/v1/encrypt", body.to_string().as_bytes())?;
+        let answer: serde_json::Value = answer.ok()?;
+        Ok(answer["token"].as_str().context("a token")?.to_owned())
+    }
+
+    /// Decrypts what [`Self::encrypt`] gave.
+    ///
+    /// # Errors
+    /// The box refuses.
+    pub fn decrypt(&self, token: &str) -> Result<Vec<u8>> {
+        let answer = self.remote.client("web")?.post("/v1/decrypt", &decrypt_body(token))?;
+        let answer: serde_json::Value = answer.ok()?;
+        let text = answer["plaintext"].as_str().context("a plaintext")?;
+        use ::base64::{Engine as _, engine::general_purpose::STANDARD};
+        Ok(STANDARD.decode(text)?)
+    }
+
+    /// A copy of this machine (which is off) in another folder, off as well: same disk, firmware
+    /// variables and TPM, to be changed and started by a test.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn copy(&self, folder: &Path, hardware: Hardware) -> Result<Self> {
+        fs::create_dir_all(folder)?;
+        copy_sparse(&self.machine.path("disk.img"), &folder.join("disk.img"))?;
+        fs::copy(self.machine.path("vars.fd"), folder.join("vars.fd"))?;
+        for part in ["tpm", "tpm-ca"] {
+            let mut copy = std::process::Command::new("cp");
+            tools::output(copy.arg("-a").arg(self.machine.path(part)).arg(folder))?;
+        }
+        let machine = Machine::create(folder, &folder.join("disk.img"), hardware)?;
+        let remote = Remote {
+            site: Arc::clone(&self.remote.site),
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, machine.port())),
+            image: self.remote.image.clone(),
+            ek: self.remote.ek.clone(),
+            bundle: self.remote.bundle.clone(),
+        };
+        Ok(Self { machine, remote })
+    }
+
+    /// Off, and on again without hands; serving.
+    ///
+    /// # Errors
+    /// It does not come up Operational.
+    pub fn power_cycle(&mut self) -> Result<()> {
+        self.machine.cut();
+        self.machine.start()?;
+        let line = self.machine.serial.wait("casemate: phase", BOOT)?;
+        ensure!(line.contains("operational"), "{line}\n{}", self.machine.serial.text());
+        self.wait_ready(Instant::now())?;
+        Ok(())
+    }
+}
+
+/// The body of a decrypt of what [`Box::encrypt`] gave.
+#[must_use]
+pub fn decrypt_body(token: &str) -> Vec<u8> {
+    serde_json::json!({ "token": token, "context": context() }).to_string().into_bytes()
+}
+
+fn context() -> serde_json::Value {
+    serde_json::json!({ "column": "users.email", "row": "7" })
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use ::base64::{Engine as _, engine::general_purpose::STANDARD};
+    STANDARD.encode(bytes)
+}
