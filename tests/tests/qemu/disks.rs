@@ -1,0 +1,40 @@
+//! Disks changed: another one under the same TPM, an older one, one with a flipped bit.
+
+use casemate_qemu::{
+    machine::{Hardware, copy_sparse},
+    partition,
+};
+use casemate_tests::machine::BOOT;
+
+use crate::{
+    firmware::assert_refused,
+    fixture::{copy, fixture},
+};
+
+#[test]
+fn another_disk_under_the_same_tpm_is_unprovisioned() {
+    let mut machine = copy("other-disk", Hardware::default());
+    copy_sparse(&fixture().built.disk(), &machine.machine.path("disk.img")).unwrap();
+    machine.machine.start().unwrap();
+    machine.machine.serial.wait("casemate: phase unprovisioned", BOOT).unwrap();
+}
+
+#[test]
+fn the_disk_of_two_bundles_ago_stays_locked() {
+    let mut machine = copy("old-disk", Hardware::default());
+    copy_sparse(&fixture().old_disk, &machine.machine.path("disk.img")).unwrap();
+    machine.machine.start().unwrap();
+    let line = machine.machine.serial.wait("casemate: phase", BOOT).unwrap();
+    assert!(line.contains("locked (no-live-slot)"), "{line}");
+    let client = machine.remote.client("web").unwrap();
+    let body = casemate_tests::machine::decrypt_body(&fixture().token);
+    let answer = client.post("/v1/decrypt", &body).unwrap();
+    assert_ne!(answer.status, 200);
+}
+
+#[test]
+fn a_flipped_bit_in_the_header_of_state_is_refused() {
+    let mut machine = copy("flipped", Hardware::default());
+    partition::flip(&machine.machine.path("disk.img"), "state", 20).unwrap();
+    assert_refused(&mut machine, &["state"]);
+}
