@@ -1,0 +1,183 @@
+//! Those who send slowly, or nothing, or in masses: they are closed or wait, and a listed client goes
+//! on. No test here measures time; each asks for progress.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use casemate_tests::{
+    calls::{decrypt, encrypt, plaintext},
+    client::Connection,
+    host::Host,
+};
+
+/// Raises this process's limit of open files to what the kernel allows, for the tests that open
+/// thousands of connections (both ends of them are ours).
+fn many_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("up to the hard limit");
+}
+
+fn goes_on(web: &mut Connection, token: &str) {
+    let answer = decrypt(web, "1", token).expect("an answer");
+    assert_eq!(plaintext(&answer).expect("the value"), b"value");
+}
+
+#[test]
+fn two_thousand_idle_connections_do_not_disturb_a_listed_client() {
+    many_files();
+    let host = Host::start().expect("a box");
+    let mut web = host.client("web").and_then(|c| c.connect()).expect("a connection");
+    let token = encrypt(&mut web, "1", b"value").expect("a token");
+    // A thousand that say nothing, and a thousand that finished their handshake without a key.
+    let mut silent = Vec::new();
+    let mut strange = Vec::new();
+    let nobody = host.nobody().expect("a client");
+    for n in 0..1000 {
+        silent.push(TcpStream::connect(host.address).expect("accepted"));
+        // One that was pushed out during its handshake makes room for the next.
+        strange.extend(nobody.connect().ok());
+        if n % 100 == 0 {
+            goes_on(&mut web, &token);
+        }
+    }
+    assert!(strange.len() > 500, "{} handshakes", strange.len());
+    goes_on(&mut web, &token);
+    let mut late = host.client("web").and_then(|c| c.connect()).expect("a new connection as well");
+    goes_on(&mut late, &token);
+    let monitor = host.client("monitor").and_then(|c| c.get("/v1/status")).expect("an answer");
+    assert_eq!(monitor.status, 200);
+    drop((silent, strange));
+}
+
+#[test]
+fn a_client_that_opens_too_many_connections_loses_its_own_idle_ones_and_nobody_elses() {
+    many_files();
+    let host = Host::start().expect("a box");
+    let mut web = host.client("web").and_then(|c| c.connect()).expect("a connection");
+    let token = encrypt(&mut web, "1", b"value").expect("a token");
+    let greedy = host.client("writer").expect("a client");
+    let mut held: Vec<_> = (0..600).map(|_| greedy.connect().expect("a connection")).collect();
+    let mut last = held.pop().expect("600 of them");
+    encrypt(&mut last, "1", b"value").expect("the newest one is served");
+    let first = held.remove(0).read_to_close();
+    assert_eq!(first.expect("closed with TLS's close"), b"");
+    goes_on(&mut web, &token);
+}
+
+#[test]
+fn a_header_that_comes_one_byte_a_second_is_closed() {
+    let host = Host::start().expect("a box");
+    let mut slow = host.client("web").and_then(|c| c.connect()).expect("a connection");
+    trickle(|byte| slow.write(&[byte]).is_ok(), b"GET /livez HTTP/1.1\r\nX: ");
+    assert_eq!(slow.read_to_close().unwrap_or_default(), b"", "no answer, an end");
+}
+
+#[test]
+fn a_body_that_comes_one_byte_a_second_is_closed_and_takes_nobodys_place() {
+    let host = Host::start().expect("a box");
+    let mut web = host.client("web").and_then(|c| c.connect()).expect("a connection");
+    let token = encrypt(&mut web, "1", b"value").expect("a token");
+    let nobody = host.nobody().expect("a client");
+    // Every place of the strangers', and more.
+    let mut slow: Vec<_> = (0..6).map(|_| nobody.connect().expect("a connection")).collect();
+    for connection in &mut slow {
+        let head = "POST /v1/bundle HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\n\
+                    Content-Length: 1000\r\n\r\n";
+        connection.write(head.as_bytes()).expect("sent");
+    }
+    goes_on(&mut web, &token);
+    assert_eq!(nobody.get("/livez").expect("health needs no place").status, 200);
+    let open = slow.first_mut().expect("six of them");
+    trickle(|byte| open.write(&[byte]).is_ok(), &[0; 1000]);
+    goes_on(&mut web, &token);
+}
+
+#[test]
+fn a_handshake_that_never_comes_is_closed() {
+    let host = Host::start().expect("a box");
+    let mut silent = TcpStream::connect(host.address).expect("accepted");
+    silent.set_read_timeout(Some(Duration::from_secs(60))).expect("a socket option");
+    let mut rest = Vec::new();
+    silent.read_to_end(&mut rest).expect("an end within the box's patience");
+    assert_eq!(rest, b"");
+    let mut half = TcpStream::connect(host.address).expect("accepted");
+    half.set_read_timeout(Some(Duration::from_secs(60))).expect("a socket option");
+    half.write_all(&[22, 3, 1, 2, 0]).expect("the beginning of a record");
+    half.read_to_end(&mut rest).expect("an end within the box's patience");
+    assert_eq!(rest, b"");
+}
+
+#[test]
+fn strangers_who_all_want_the_tpm_wait_or_are_told_and_a_listed_client_goes_on() {
+    let host = Host::start().expect("a box");
+    let mut web = host.client("web").and_then(|c| c.connect()).expect("a connection");
+    let token = encrypt(&mut web, "1", b"value").expect("a token");
+    let nobody = host.nobody().expect("a client");
+    let ask = br#"{"nonce":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}"#;
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let busy: Vec<_> = (0..12)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut served = 0;
+                    for _ in 0..10 {
+                        let answer = nobody.post("/v1/request", ask).expect("an answer");
+                        match answer.code().expect("a sound document").as_str() {
+                            "ok" => served += 1,
+                            "temporary-reduced-capacity" => {
+                                assert!(answer.header("retry-after").is_some());
+                            }
+                            other => panic!("{other}"),
+                        }
+                    }
+                    served
+                })
+            })
+            .collect();
+        let listed = scope.spawn(|| {
+            let mut web = web;
+            let mut served = 0;
+            while !done.load(Ordering::Relaxed) {
+                goes_on(&mut web, &token);
+                served += 1;
+            }
+            served
+        });
+        let quotes: i32 = busy.into_iter().map(|stranger| stranger.join().expect("no panic")).sum();
+        done.store(true, Ordering::Relaxed);
+        assert!(quotes > 0);
+        assert!(listed.join().expect("no panic") > 0);
+    });
+}
+
+#[test]
+fn when_the_port_closes_everybody_is_told() {
+    let mut host = Host::start().expect("a box");
+    let mut idle = host.client("web").and_then(|c| c.connect()).expect("a connection");
+    encrypt(&mut idle, "1", b"value").expect("a token");
+    let fresh = host.nobody().and_then(|c| c.connect()).expect("a connection");
+    let told = std::thread::scope(|scope| {
+        let told = [idle, fresh].map(|mut c| scope.spawn(move || c.read_to_close()));
+        host.power_off().expect("a clean end");
+        told.map(|t| t.join().expect("no panic"))
+    });
+    for end in told {
+        assert_eq!(end.expect("TLS's close, not a cut"), b"");
+    }
+}
+
+/// Sends a byte a second until the other side has closed.
+fn trickle(mut send: impl FnMut(u8) -> bool, bytes: &[u8]) {
+    for byte in bytes {
+        if !send(*byte) {
+            return;
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    panic!("{} bytes and nobody closed", bytes.len());
+}
