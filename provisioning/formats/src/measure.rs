@@ -131,6 +131,35 @@ mod tests {
         assert!(policy_or(&[filled(1); 8]).is_some());
     }
 
+    /// Values of a TPM (swtpm 0.7 by tpm2-tools 5.4): PCRs 7 and 11 extended once, PolicyPCR,
+    /// PolicyOR with the branch twice, PolicyNV `ule` 42 on a counter incremented once.
+    #[test]
+    fn digests_are_those_of_a_tpm() {
+        let value = |text: &str| Digest::parse(text).unwrap();
+        let pcr7 = extend(Digest::ZERO, filled(0xaa));
+        let pcr11 = extend(Digest::ZERO, filled(0xbb));
+        assert_eq!(
+            pcr11,
+            value("86bfbce7f88e77dab6bbfb923bb70e2411d374dc658db751c9bdec438f5cce54")
+        );
+        let branch = branch(pcr7, pcr11, Digest::ZERO, Digest::ZERO);
+        assert_eq!(
+            branch,
+            value("f0868bf8b5a1134193d091451ad0f8d83723044378f629252e94cd4488312712")
+        );
+        assert_eq!(
+            policy_or(&[branch]),
+            Some(value("14b0580546f952e09e6ffdd36787f14f1c7866f872c8e69f8368813b5c41f563"))
+        );
+        let name = crate::digest::parse_hex(
+            b"000bc60fb0d741663472deb3fad6314c6f335a258a5743c522688659ead75630b6b3",
+        );
+        assert_eq!(
+            seal_policy(&[branch], 42, &name.unwrap()),
+            Some(value("deaf73b77280a7507a9ec3480667af296277e89d9fb99ce60d881e56ae32e8b7"))
+        );
+    }
+
     #[test]
     fn every_argument_of_a_policy_changes_it() {
         let name = [0_u8, 0x0b, 7];
