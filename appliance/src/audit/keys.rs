@@ -90,6 +90,7 @@ impl Cipher for LogKeys {
 #[cfg(test)]
 mod tests {
     use casemate_core::root::Root;
+    use casemate_formats::audit::block::{self, Header};
 
     use super::*;
 
@@ -124,6 +125,32 @@ mod tests {
         assert_eq!(keys.blind("subject", b"42"), keys.blind("subject", b"42"));
         assert_ne!(keys.blind("subject", b"42"), keys.blind("subject", b"43"));
         assert_ne!(keys.blind("subject", b"42"), keys.blind("context", b"42"));
+    }
+
+    /// Derivation, cipher and layout in one: root of sevens, log id of nines.
+    #[test]
+    fn a_sealed_block_has_the_bytes_it_always_had() {
+        let keys = keys();
+        let header = Header {
+            log: Digest([9; 32]),
+            number: 2,
+            write: 3,
+            position: 5,
+            snapshot: 4,
+            generation: 1,
+            length: 5,
+            closed: true,
+            nonce: [0x22; 24],
+        };
+        let sealed = block::seal(&header, &Digest([0x33; 32]), b"hello", &keys);
+        assert!(sealed == include_bytes!("../../testdata/audit/block.v1.bin"));
+        let (found, body) = block::open(&sealed, &keys).expect("opens");
+        assert_eq!((found, body.records.as_slice()), (header, &b"hello"[..]));
+        for bit in 0..block::HEADER_BYTES * 8 {
+            let mut flipped = sealed.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(block::open(&flipped, &keys).is_err(), "bit {bit}");
+        }
     }
 
     fn keys() -> LogKeys {

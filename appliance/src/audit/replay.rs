@@ -7,7 +7,7 @@ use std::{io, sync::Arc};
 use casemate_core::root::Chain;
 use casemate_formats::{
     audit::{
-        block::{self, Body, Header},
+        block::{self, Body, Header, MAX_BYTES},
         record::{Event, Origin, Record},
         tree::Frontier,
     },
@@ -22,7 +22,7 @@ use super::{
     ledger::{Class, Ledger, Spent},
     standing::Values,
 };
-use crate::state::{Ring, ring::BLOCK_BYTES};
+use crate::state::Ring;
 
 /// What is on the disk.
 pub(super) enum Found {
@@ -97,7 +97,7 @@ struct Opened {
 
 impl Tail {
     fn read(ring: &Ring, place: usize, chain: &Chain, own: &Origin) -> io::Result<Self> {
-        let mut bytes = vec![0; BLOCK_BYTES];
+        let mut bytes = vec![0; MAX_BYTES];
         ring.read_tail(place, &mut bytes)?;
         if casemate_formats::state::blank(&bytes[..UNIT]) {
             return Ok(Self::Blank);

@@ -15,6 +15,7 @@ use casemate_formats::{
 pub use casemate_formats::state::{
     Absent, Crash, CrashSector, Geometry, SLOTS, Slot, UNIT, blank, header,
 };
+pub use disk::Disk;
 pub use ring::Ring;
 
 /// A disk in units of [`UNIT`]: every write is durable when it returns (O_DIRECT | O_DSYNC).
@@ -147,7 +148,7 @@ impl State {
         if blank(&bytes) {
             return Ok(Err(Absent::Empty));
         }
-        bytes.resize(SLOT_BYTES, 0);
+        bytes.resize(slot::SLOT_BYTES, 0);
         self.blocks.read(slot_unit(index)?, &mut bytes)?;
         Ok(Slot::decode(&bytes))
     }
@@ -182,8 +183,6 @@ impl State {
         self.write_crash(&CrashSector::default())
     }
 }
-
-const SLOT_BYTES: usize = slot::SLOT_UNITS as usize * UNIT;
 
 fn slot_unit(index: usize) -> Result<u64, StateError> {
     if index < SLOTS {

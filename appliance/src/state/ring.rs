@@ -6,7 +6,7 @@
 
 use std::{io, sync::Arc};
 
-use casemate_formats::state::header::TAIL_UNITS;
+use casemate_formats::{audit::block::MAX_BYTES, state::header::TAIL_UNITS};
 
 use super::{Blocks, UNIT};
 
@@ -18,9 +18,6 @@ pub struct Ring {
     first: u64,
     units: u64,
 }
-
-/// Bytes of a tail place, and of the largest block.
-pub const BLOCK_BYTES: usize = TAIL_UNITS as usize * UNIT;
 
 impl Ring {
     pub(super) fn new(blocks: Arc<dyn Blocks>, tail: u64, first: u64, units: u64) -> Self {
@@ -78,7 +75,7 @@ impl Ring {
     }
 
     fn tail_unit(&self, place: usize, length: usize) -> io::Result<u64> {
-        if length <= BLOCK_BYTES && place < 2 {
+        if length <= MAX_BYTES && place < 2 {
             Ok(self.tail + place as u64 * TAIL_UNITS)
         } else {
             Err(wraps())

@@ -4,7 +4,7 @@
 //! ring unit u64, ring units u64, checksum (tagged SHA-256 of all before), zeros. Big-endian.
 
 use super::{SLOTS, UNIT, blank, slot::SLOT_UNITS};
-use crate::digest::tagged;
+use crate::{audit::block::MAX_BYTES, digest::tagged};
 
 /// Where the parts of a `state` lie, in units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub const CRASH: u64 = 1;
 /// First unit of the first slot.
 pub const FIRST_SLOT: u64 = 2;
 /// Units of a tail place: the largest block, 64 KiB.
-pub const TAIL_UNITS: u64 = 16;
+pub const TAIL_UNITS: u64 = (MAX_BYTES / UNIT) as u64;
 /// The smallest ring, 4 MiB: 64 of the largest blocks.
 pub const RING_UNITS_MIN: u64 = 1024;
 /// The largest ring that is used, 4 GiB: bounds the index in memory and the walk at boot.
@@ -71,7 +71,7 @@ impl Geometry {
         out.extend_from_slice(&FORMAT.to_be_bytes());
         out.extend_from_slice(&self.units.to_be_bytes());
         out.extend_from_slice(&self.tail.to_be_bytes());
-        out.extend_from_slice(&(TAIL_UNITS as u32).to_be_bytes());
+        out.extend_from_slice(&u32::try_from(TAIL_UNITS).unwrap_or(u32::MAX).to_be_bytes());
         out.extend_from_slice(&self.ring.to_be_bytes());
         out.extend_from_slice(&self.ring_units.to_be_bytes());
         let checksum = tagged("state-header", &[&out]);

@@ -47,8 +47,10 @@ pub enum Absent {
     Checksum,
 }
 
-/// Units of a slot, 1 MiB: a bundle of 768 KiB and what belongs to it.
-pub const SLOT_UNITS: u64 = 256;
+/// Bytes of a slot: a bundle of 768 KiB and what belongs to it.
+pub const SLOT_BYTES: usize = 1024 * 1024;
+/// Units of a slot.
+pub const SLOT_UNITS: u64 = (SLOT_BYTES / UNIT) as u64;
 /// Bytes of a sealed object at most: TPM2B_PUBLIC and TPM2B_PRIVATE are each well below 1 KiB.
 pub const BLOB_BYTES: usize = 4096;
 

@@ -40,9 +40,7 @@ fn a_slot_comes_back_at_every_size() {
         for blob in [None, Some(0), Some(1), Some(slot::BLOB_BYTES)] {
             let slot = slot(bundle, blob);
             let mut bytes = slot.encode().expect("fits");
-            assert!(
-                bytes.len() <= slot::SLOT_UNITS as usize * UNIT && bytes.len().is_multiple_of(UNIT)
-            );
+            assert!(bytes.len() <= slot::SLOT_BYTES && bytes.len().is_multiple_of(UNIT));
             // Remains of a longer one behind it.
             bytes.extend([0xff; UNIT]);
             assert_eq!(Slot::decode(&bytes), Ok(slot));
@@ -64,7 +62,7 @@ fn any_flipped_bit_of_a_slot_is_refused_by_name() {
             0..16 => assert_eq!(absent, Absent::Foreign),
             16..18 => assert_eq!(absent, Absent::Version),
             _ => {
-                assert!(matches!(absent, Absent::Length | Absent::Checksum), "bit {bit}: {absent}")
+                assert!(matches!(absent, Absent::Length | Absent::Checksum), "bit {bit}: {absent}");
             }
         }
     }
