@@ -7,6 +7,7 @@ pub mod disk;
 pub mod firmware_log;
 pub mod host;
 pub mod identity;
+pub mod life;
 pub mod log;
 pub mod machine;
 pub mod remote;

@@ -17,6 +17,9 @@ use casemate_qemu::{
 };
 use tempfile::TempDir;
 
+/// Where swtpm keeps what a TPM keeps without power.
+const NON_VOLATILE: &str = "tpm2-00.permall";
+
 /// A TPM that runs.
 pub struct SoftTpm {
     folder: TempDir,
@@ -77,6 +80,25 @@ impl SoftTpm {
     /// Power off.
     pub fn power_off(&mut self) {
         self.running = None;
+    }
+
+    /// What it keeps without power; switches it off.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub fn keep(&mut self) -> Result<Vec<u8>> {
+        self.power_off();
+        Ok(fs::read(self.state.join(NON_VOLATILE))?)
+    }
+
+    /// The TPM as it was kept, switched on.
+    ///
+    /// # Errors
+    /// swtpm does not start.
+    pub fn restore(&mut self, kept: &[u8]) -> Result<()> {
+        self.power_off();
+        fs::write(self.state.join(NON_VOLATILE), kept)?;
+        self.start()
     }
 
     /// TPM2_Clear with platform authorisation, as a firmware menu does it. Nobody may be connected.
@@ -153,9 +175,9 @@ impl SoftTpm {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         self.running = Some(Guard::spawn("swtpm", &mut command)?);
+        // A socket exists before anybody listens at it.
         wait_until("swtpm's sockets", Duration::from_secs(10), || {
-            // The file is there a moment before anybody listens.
-            control.exists() && UnixStream::connect(&socket).is_ok()
+            UnixStream::connect(&control).is_ok() && UnixStream::connect(&socket).is_ok()
         })
     }
 }

@@ -1,4 +1,5 @@
 //! What somebody on the TPM's bus sees: nothing that is secret, also after the TPM refused something.
+#![allow(clippy::unwrap_used)] // a helper of a test may end it
 
 use casemate_appliance::tpm::{Counter, SealPolicy, Tpm};
 use casemate_formats::{bundle::body::EkTemplate, digest::Digest, measure};

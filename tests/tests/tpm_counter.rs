@@ -1,4 +1,5 @@
 //! The NV counters: only upwards, across power cuts and clears, and never somebody else's index.
+#![allow(clippy::unwrap_used)] // a helper of a test may end it
 
 use casemate_appliance::tpm::{Counter, Tpm, TpmError};
 use casemate_tests::swtpm::SoftTpm;

@@ -1,4 +1,5 @@
 //! Who a TPM is, what it quotes, whose credentials it opens.
+#![allow(clippy::unwrap_used)] // a helper of a test may end it
 
 use casemate_appliance::tpm::{Tpm, TpmError};
 use casemate_formats::{

@@ -1,4 +1,5 @@
 //! Sealing and opening on a software TPM: what must hold, and by which name each refusal goes.
+#![allow(clippy::unwrap_used)] // a helper of a test may end it
 
 use casemate_appliance::tpm::{Blob, Counter, SEALED_BYTES, SealPolicy, Tpm, TpmError};
 use casemate_formats::{digest::Digest, measure};

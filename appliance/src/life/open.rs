@@ -32,6 +32,16 @@ enum NotOpened {
     Failed(TpmError),
 }
 
+/// What came of trying what may live.
+enum Tried {
+    /// This slot's blob opened, and its content is its bundle's.
+    Opened(usize, Sealed),
+    /// None did; why the worst of them did not.
+    Closed(Reason),
+    /// Nothing may live.
+    Nothing,
+}
+
 /// Whether a bundle lists this box as it runs: EK, AK, PCR 7 and image.
 pub(super) fn listed<'a>(
     bundle: &'a Bundle,
@@ -125,12 +135,10 @@ impl Life {
         if self.machine.crash_loop {
             return Ok(Phase::Locked(Reason::CrashLoop));
         }
-        let Some(sealed) = self.first_that_opens()? else {
-            return Ok(Phase::Locked(self.why_locked()?));
-        };
-        let (index, sealed) = match sealed {
-            Ok(opened) => opened,
-            Err(reason) => return Ok(Phase::Locked(reason)),
+        let (index, sealed) = match self.first_that_opens()? {
+            Tried::Opened(index, sealed) => (index, sealed),
+            Tried::Closed(reason) => return Ok(Phase::Locked(reason)),
+            Tried::Nothing => return Ok(Phase::Locked(self.why_locked()?)),
         };
         let generation = self.entries[index]
             .as_ref()
@@ -189,8 +197,8 @@ impl Life {
         Ok(())
     }
 
-    /// Tries what may live, newest first. `None`: nothing may; an error: why the newest did not open.
-    fn first_that_opens(&mut self) -> Result<Option<Result<(usize, Sealed), Reason>>, LifeError> {
+    /// Tries what may live, newest first.
+    fn first_that_opens(&mut self) -> Result<Tried, LifeError> {
         let mut why = None;
         for index in self.view_now()?.candidates() {
             let Some(entry) = self.entries[index].as_ref() else { continue };
@@ -208,10 +216,10 @@ impl Life {
                 entry.tried = tried;
             }
             if let Some(sealed) = outcome {
-                return Ok(Some(Ok((index, sealed))));
+                return Ok(Tried::Opened(index, sealed));
             }
         }
-        Ok(why.map(Err))
+        Ok(why.map_or(Tried::Nothing, Tried::Closed))
     }
 
     /// Opens one blob and compares its content with its bundle: a label is not authenticated by
