@@ -92,6 +92,9 @@ pub struct Failure {
     /// What to do next.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<Box<str>>,
+    /// Everything that was found wrong, for programs; people saw it as notes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    details: Vec<serde_json::Value>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -122,7 +125,15 @@ impl Failure {
             expected: None,
             found: None,
             next: None,
+            details: Vec::new(),
         }
+    }
+
+    /// Adds what programs want to see one by one.
+    #[must_use]
+    pub fn details(mut self, details: Vec<serde_json::Value>) -> Self {
+        self.details = details;
+        self
     }
 
     /// A file that could not be read or written.

@@ -70,7 +70,7 @@ impl Answer {
 }
 
 /// What custodians get: the answer and the bundle that asked for it, so that they can check it
-/// offline. A JSON file; `casemate genesis` writes it, `casemate share ack` reads it.
+/// offline. A JSON file; `casemate genesis run` writes it, `casemate share ack` reads it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Document {

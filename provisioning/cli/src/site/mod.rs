@@ -25,6 +25,7 @@ use casemate_formats::{
     bundle::{
         BundleError, Envelope, Verified,
         body::{Image, Label},
+        error::expected_and_found,
         source::{
             BundleSource, Compiled, Finding, Genesis, HostRecord, ImagesSource, Input, SiteSource,
             compile,
@@ -347,9 +348,10 @@ pub fn bundle_failure(path: &Path, error: &BundleError) -> Failure {
     let failure = Failure::refused(code.slug(), format!("{}: {}", path.display(), code.title()))
         .next(code.what_to_do());
     let text = error.to_string();
-    match text.strip_prefix("expected ").and_then(|text| text.split_once(", found ")) {
-        Some((expected, found)) => failure.expected(expected).found(found),
-        None => failure.expected(text.trim_start_matches("expected ")),
+    let (expected, found) = expected_and_found(&text);
+    match found {
+        Some(found) => failure.expected(expected).found(found),
+        None => failure.expected(expected),
     }
 }
 

@@ -139,6 +139,16 @@ pub enum BodyError {
     Root(&'static str),
 }
 
+/// `expected X, found Y` taken apart: every refusal here is written so; some have no `found`.
+#[must_use]
+pub fn expected_and_found(refusal: &str) -> (&str, Option<&str>) {
+    let text = refusal.strip_prefix("expected ").unwrap_or(refusal);
+    match text.split_once(", found ").or_else(|| text.split_once(": ")) {
+        Some((expected, found)) => (expected, Some(found)),
+        None => (text, None),
+    }
+}
+
 impl BundleError {
     /// The stable code of the refusal.
     #[must_use]

@@ -16,7 +16,7 @@ use crate::{
 /// full the tables of the firmware are, and hints.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  casemate bundle check --site site\n  \
-    casemate bundle check --json | jq .findings")]
+    casemate bundle check --json | jq .failure.details")]
 pub struct Command {
     /// The site's directory.
     #[arg(long, default_value = ".")]
@@ -78,11 +78,14 @@ fn refuse(findings: &[Finding], output: &Output) -> Failure {
     }
     let first = findings.first();
     let code = first.map_or("inconsistent", |finding| finding.code);
-    let count = findings.len();
-    let list: Vec<String> = findings.iter().map(ToString::to_string).collect();
-    Failure::refused(code, format!("{count} thing(s) to correct"))
-        .found(list.join("\n            "))
-        .next("correct them and check again")
+    Failure::refused(code, format!("{} to correct", things(findings.len())))
+        .expected("files that make a bundle")
+        .next("correct what is said above and check again")
+        .details(findings.iter().map(|finding| serde_json::json!(finding)).collect())
+}
+
+fn things(count: usize) -> String {
+    if count == 1 { "one thing".to_owned() } else { format!("{count} things") }
 }
 
 fn sizes(bundle: &Bundle) -> [(&'static str, usize, usize); 6] {

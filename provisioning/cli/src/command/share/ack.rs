@@ -34,7 +34,7 @@ use crate::{
     Keep the .share.age file for as long as any bundle in force names its root: k of them bring the\n\
     site back. Give the acknowledgement (.json) to ops; it is public.")]
 pub struct Command {
-    /// The answer, as `casemate genesis` wrote it.
+    /// The answer, as `casemate genesis run` wrote it.
     genesis: PathBuf,
     /// age identity of yours; a file that `age -i` takes, plugins and passphrases included.
     #[arg(long, value_name = "FILE")]

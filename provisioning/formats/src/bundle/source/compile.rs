@@ -12,6 +12,7 @@ use crate::{
     bundle::{
         Bundle,
         body::{Audit, Client, Grant, Image, Keyring, Label, Prefix, Roles, Service, Site},
+        error::expected_and_found,
     },
     code::Code,
     digest::Digest,
@@ -59,6 +60,15 @@ pub fn compile(input: &Input<'_>) -> Result<Compiled, Vec<Finding>> {
         }),
         found,
     );
+    if input.images.image.is_empty() {
+        found.push(Finding::new(
+            Code::Inconsistent,
+            "images.toml",
+            "at least one image that boxes may run",
+            "none",
+            "`casemate bundle add-image MANIFEST` lists one",
+        ));
+    }
     let hosts: Vec<_> =
         input.hosts.iter().filter_map(|(name, record)| record.compile(name, found)).collect();
     let keyrings = sorted(source.keyring.iter().filter_map(|k| keyring(k, found)), |k| &k.name);
@@ -84,13 +94,10 @@ pub fn compile(input: &Input<'_>) -> Result<Compiled, Vec<Finding>> {
     let service = Service { port: source.service.port, keyrings, clients };
     let bundle = Bundle { site, images, hosts, service, root: roots.section, audit };
     bundle.check().map_err(|error| {
-        vec![Finding::new(
-            error.code(),
-            "bundle",
-            error.to_string().trim_start_matches("expected "),
-            "another value",
-            error.code().what_to_do(),
-        )]
+        let text = error.to_string();
+        let (expected, found) = expected_and_found(&text);
+        let (found, next) = (found.unwrap_or("something else"), error.code().what_to_do());
+        vec![Finding::new(error.code(), "the bundle as a whole", expected, found, next)]
     })?;
     let size = bundle.encode().len() + limits::SIGNERS * limits::SIGNATURE_BYTES;
     if size > limits::BUNDLE_BYTES {
