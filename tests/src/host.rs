@@ -179,9 +179,17 @@ impl Host {
     /// # Errors
     /// See [`Self::power_on`].
     pub fn reboot(&mut self) -> Result<()> {
+        self.reboot_on(None)
+    }
+
+    /// The same with this between the box and its disk.
+    ///
+    /// # Errors
+    /// See [`Self::power_on`].
+    pub fn reboot_on(&mut self, proxy: Option<Proxy>) -> Result<()> {
         self.power_off()?;
         self.tpm.power_cycle()?;
-        self.power_on(None)
+        self.power_on(proxy)
     }
 
     /// The box's facts, as its endpoints see them.
