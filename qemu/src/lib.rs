@@ -2,6 +2,7 @@
 //! and the faults that drills inject.
 
 pub mod child;
+pub mod demo;
 pub mod firmware;
 pub mod machine;
 pub mod monitor;

@@ -128,6 +128,13 @@ impl Machine {
         self.running = None;
     }
 
+    /// Leaves it running when this program ends: QEMU, and with it its TPM, are stopped by a signal.
+    pub fn leave_running(mut self) {
+        if let Some(running) = self.running.take() {
+            std::mem::forget(running);
+        }
+    }
+
     /// The reset button.
     ///
     /// # Errors

@@ -28,7 +28,8 @@ impl Report {
         self.end();
         self.done += 1;
         let number = format!("[{}/{}]", self.done, self.total);
-        let bold = if std::io::stdout().is_terminal() { ("\u{1b}[1m", "\u{1b}[0m") } else { ("", "") };
+        let bold =
+            if std::io::stdout().is_terminal() { ("\u{1b}[1m", "\u{1b}[0m") } else { ("", "") };
         println!("\n{}{number} {what}{} (usually {usually})", bold.0, bold.1);
         let _ = std::io::stdout().flush();
         self.since = Some(Instant::now());

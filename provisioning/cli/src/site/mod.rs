@@ -10,6 +10,7 @@
 //! private/{PK,KEK,db}.key                   never tracked
 //! ```
 
+mod authorities;
 mod files;
 pub mod template;
 

@@ -58,6 +58,10 @@ impl Command {
         if let Some(out) = &self.body {
             write(out, &body)?;
         }
+        if let Some(root) = &bundle.root.established {
+            let (path, written) = site.write_authorities(root)?;
+            output.note(format_args!("{written} {}: what clients trust", path.display()));
+        }
         for note in &compiled.notes {
             output.note(format_args!("note: {note}"));
         }
