@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     future,
-    net::{IpAddr, TcpListener},
+    net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener},
     sync::Arc,
     time::Duration,
 };
@@ -14,7 +14,7 @@ use casemate_appliance::{
     platform::{
         clock::Clock,
         console::{Word, say},
-        network, power, sandbox,
+        cpu, network, power, sandbox,
     },
     serve::{self, BootFacts, House},
 };
@@ -29,10 +29,15 @@ const ADDRESS_PATIENCE: Duration = Duration::from_secs(5);
 const EVENT_LOG: &str = "/sys/kernel/security/tpm0/binary_bios_measurements";
 
 fn main() {
+    // Before anything that the compiler could have made from what this processor lacks.
+    if let Some(feature) = cpu::missing() {
+        Stop::from(Refusal::CpuFeatures(feature)).stay();
+    }
     let Err(stop) = boot();
     stop.stay()
 }
 
+#[inline(never)]
 fn boot() -> Result<Infallible, Stop> {
     let left = Mounted::begin()?
         .find_tpm()?
@@ -84,7 +89,9 @@ fn serve(left: Left) -> Result<Infallible, Stop> {
 
     let refused = |error: std::io::Error| Refusal::Port(error.to_string());
     // One socket for both families.
-    let listener = TcpListener::bind(("::", port)).map_err(refused)?;
+    let listener =
+        TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).map_err(refused)?;
+    sandbox::raise_file_limit().map_err(refused)?;
     sandbox::enter().map_err(refused)?;
     say(Word::Ready, format_args!("port {port}, {} ms", since_start().as_millis()));
     serve::run(listener, Arc::new(house), future::pending()).map_err(refused)?;

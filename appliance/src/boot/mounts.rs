@@ -1,4 +1,4 @@
-//! First steps: processor, the kernel's file systems, console, watchdog, anchors.
+//! First steps: the kernel's file systems, console, watchdog, anchors.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use nix::mount::{MsFlags, mount};
 use super::{Refusal, Stop, crash};
 use crate::platform::{
     console::{Word, say},
-    cpu, efi, power,
+    efi, power,
     watchdog::{self, Watchdog},
 };
 
@@ -41,12 +41,9 @@ impl Mounted {
     /// The first step.
     ///
     /// # Errors
-    /// `cpu-features`, `mount`, `anchors`.
+    /// `mount`, `anchors`.
     pub fn begin() -> Result<Self, Stop> {
         let _ = STARTED.set(Instant::now());
-        if let Some(feature) = cpu::missing() {
-            return Err(Refusal::CpuFeatures(feature).into());
-        }
         mount_all()?;
         let _ = fs::write(PRINTK.0, PRINTK.1);
         say(Word::Start, format_args!("Casemate {}", env!("CARGO_PKG_VERSION")));
