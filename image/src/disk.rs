@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{self, Cursor, Read as _, Seek as _, SeekFrom, Write as _},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     path::Path,
 };
 
@@ -14,6 +14,8 @@ use casemate_formats::efi::partition::{
 };
 use gpt::{disk::LogicalBlockSize, mbr::ProtectiveMBR, partition_types};
 use uuid::Uuid;
+
+use crate::fat;
 
 /// The file that firmware starts without being told.
 pub const BOOT_FILE: &str = "EFI/BOOT/BOOTX64.EFI";
@@ -28,44 +30,17 @@ const DISK_GUID: Uuid = Uuid::from_u128(0x7a1e_c0de_5a11_4c0f_8ca5_e3a7_e57a_7ed
 /// # Errors
 /// The UKI does not fit.
 pub fn esp(uki: &[u8]) -> Result<Vec<u8>> {
-    let size = usize::try_from(ESP_BYTES)?;
-    let mut image = Cursor::new(vec![0_u8; size]);
-    let options = fatfs::FormatVolumeOptions::new()
-        // One sector a cluster, so that 64 MiB are enough clusters for FAT32.
-        .bytes_per_cluster(512)
-        .fat_type(fatfs::FatType::Fat32)
-        .volume_id(0xca5e_3a7e)
-        .volume_label(*b"CASEMATE   ");
-    fatfs::format_volume(&mut image, options).context("making the ESP")?;
-    {
-        // Without a clock: every time in it is the FAT epoch.
-        let volume = fatfs::FileSystem::new(&mut image, fatfs::FsOptions::new())?;
-        let directory = volume.root_dir().create_dir("EFI")?.create_dir("BOOT")?;
-        let mut file = directory.create_file("BOOTX64.EFI")?;
-        file.write_all(uki).with_context(|| {
-            format!(
-                "expected a UKI that fits into an ESP of {ESP_BYTES} bytes, found {}",
-                uki.len()
-            )
-        })?;
-        file.flush()?;
-    }
-    Ok(image.into_inner())
+    fat::volume(usize::try_from(ESP_BYTES)?, uki).with_context(|| {
+        format!("expected a UKI that fits into an ESP of {ESP_BYTES} bytes, found {}", uki.len())
+    })
 }
 
 /// The UKI in an ESP.
 ///
 /// # Errors
-/// There is no such file.
+/// It is not an ESP as [`esp`] makes it.
 pub fn uki_of(esp: &[u8]) -> Result<Vec<u8>> {
-    let volume = fatfs::FileSystem::new(Cursor::new(esp.to_vec()), fatfs::FsOptions::new())?;
-    let mut uki = Vec::new();
-    volume
-        .root_dir()
-        .open_file(BOOT_FILE)
-        .with_context(|| format!("expected {BOOT_FILE} in the ESP"))?
-        .read_to_end(&mut uki)?;
-    Ok(uki)
+    fat::content(esp).with_context(|| format!("expected an ESP that holds {BOOT_FILE} alone"))
 }
 
 /// Bytes of a disk whose `state` has that many.

@@ -3,6 +3,7 @@
 
 pub mod cache;
 pub mod disk;
+pub mod fat;
 pub mod firmware;
 pub mod initramfs;
 pub mod kernel;

@@ -27,11 +27,10 @@ fn the_esp_holds_the_boot_file_as_mtools_reads_it() {
     std::fs::write(&image, esp(&uki()).unwrap()).unwrap();
     let (image, copy) = (image.to_str().unwrap(), copy.to_str().unwrap());
     let list = tool("mdir", &["-/", "-b", "-i", image, "::/"]);
-    assert_eq!(list.lines().collect::<Vec<_>>(), [
-        "::/EFI/",
-        "::/EFI/BOOT/",
-        "::/EFI/BOOT/BOOTX64.EFI"
-    ]);
+    assert_eq!(
+        list.lines().collect::<Vec<_>>(),
+        ["::/EFI/", "::/EFI/BOOT/", "::/EFI/BOOT/BOOTX64.EFI"]
+    );
     tool("mcopy", &["-n", "-i", image, "::/EFI/BOOT/BOOTX64.EFI", copy]);
     assert!(std::fs::read(copy).unwrap() == uki());
     tool("fsck.fat", &["-n", image]);
@@ -80,4 +79,16 @@ fn a_uki_that_does_not_fit_and_a_disk_too_small_are_refused() {
     let refusal = write(&mut small, &esp(b"MZ").unwrap()).unwrap_err().to_string();
     assert!(refusal.contains("at least"), "{refusal}");
     assert!(read_esps(&mut small).is_err());
+}
+
+#[test]
+fn an_esp_that_differs_anywhere_is_not_ours() {
+    let good = esp(&uki()).unwrap();
+    assert!(uki_of(&good).unwrap() == uki());
+    for at in [0, 40, 512, 40_000, 1_050_000, good.len() - 1] {
+        let mut other = good.clone();
+        other[at] ^= 1;
+        assert!(uki_of(&other).is_err(), "byte {at}");
+    }
+    assert!(uki_of(&good[..1 << 20]).is_err());
 }
