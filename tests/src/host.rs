@@ -44,6 +44,9 @@ pub enum Until {
 /// A disk between the box and its file.
 pub type Proxy = Box<dyn FnOnce(Arc<dyn Blocks>) -> Arc<dyn Blocks>>;
 
+/// Changes a bundle before it is signed.
+pub type Change = Box<dyn FnOnce(&mut Bundle)>;
+
 /// How to start one.
 pub struct Options {
     /// How far.
@@ -53,7 +56,7 @@ pub struct Options {
     /// What stands between the box and its disk.
     pub proxy: Option<Proxy>,
     /// Changes the first bundle before it is signed.
-    pub change: Option<Box<dyn FnOnce(&mut Bundle)>>,
+    pub change: Option<Change>,
 }
 
 impl Default for Options {

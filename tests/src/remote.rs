@@ -136,7 +136,7 @@ impl Remote {
     ///
     /// # Errors
     /// See [`Self::attest`].
-    pub fn list(&mut self, change: Option<Box<dyn FnOnce(&mut Bundle)>>) -> Result<()> {
+    pub fn list(&mut self, change: Option<crate::host::Change>) -> Result<()> {
         let mut bundle = self.site.bundle(1, vec![self.record()?]);
         bundle.images = [self.image.clone()].into_iter().collect();
         if let Some(change) = change {

@@ -131,7 +131,7 @@ fn limits_are_checked_before_anything_is_kept() {
     let endless = "x".repeat(64 * 1024);
     let mut connection = connect();
     let _ = connection.write(format!("GET /livez HTTP/1.1\r\nX: {endless}\r\n\r\n").as_bytes());
-    assert_eq!(connection.read_answer().map(|answer| answer.status).unwrap_or(431), 431);
+    assert_eq!(connection.read_answer().map_or(431, |answer| answer.status), 431);
 
     for (kind, encoding) in [("text/plain", None), ("application/json", Some("gzip"))] {
         let mut headers = vec![("Content-Type", kind)];

@@ -170,7 +170,8 @@ fn a_bundle_is_accepted_while_others_are_served_and_a_removal_takes_effect_at_on
             let accepted = host.accept(next).expect("accepted");
             assert_eq!(accepted.outcome, "in-force");
         }
-        let again = host.accept(host.bundle.clone().expect("a bundle")).expect("accepted");
+        let same = host.bundle.clone().expect("a bundle");
+        let again = host.accept(same).expect("accepted");
         assert_eq!(again.outcome, "again");
         done.store(true, Ordering::Relaxed);
         busy.join().expect("no panic")

@@ -143,7 +143,10 @@ impl Proven {
         answer: Result<Reply, Refusal>,
         id: &str,
     ) -> Self {
-        let answer = proof.map_err(Refusal::from).and_then(|Recorded { .. }| answer);
+        let answer = match proof {
+            Ok(Recorded { .. }) => answer,
+            Err(unavailable) => Err(unavailable.into()),
+        };
         Self(answer.unwrap_or_else(|refusal| refusal.into_reply_to(id)))
     }
 
