@@ -202,20 +202,15 @@ fn open(key: &Xaes, body: Vec<u8>, aad: &[u8]) -> Result<(u8, Plaintext), cipher
 /// What a token is bound to: prefix, keyring, version, day, and every context pair by ascending
 /// name, each with its length as u32 big-endian before it.
 fn aad(keyring: &str, version: u32, day: Day, context: &Context) -> Vec<u8> {
-    let mut out = Vec::with_capacity(128);
-    let mut part = |bytes: &[u8]| {
-        let length = u32::try_from(bytes.len()).expect("parts are bounded far below 4 GiB");
+    let mut out = Vec::with_capacity(64 + context.as_bytes().len());
+    let parts: [&[u8]; 4] =
+        [PREFIX.as_bytes(), keyring.as_bytes(), &version.to_be_bytes(), &day.0.to_be_bytes()];
+    for part in parts {
+        let length = u32::try_from(part.len()).expect("names and numbers are short");
         out.extend_from_slice(&length.to_be_bytes());
-        out.extend_from_slice(bytes);
-    };
-    part(PREFIX.as_bytes());
-    part(keyring.as_bytes());
-    part(&version.to_be_bytes());
-    part(&day.0.to_be_bytes());
-    for (name, value) in context.iter() {
-        part(name.as_bytes());
-        part(value.as_bytes());
+        out.extend_from_slice(part);
     }
+    out.extend_from_slice(context.as_bytes());
     out
 }
 

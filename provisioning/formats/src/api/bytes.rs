@@ -67,8 +67,8 @@ macro_rules! base64_module {
             ///
             /// # Errors
             /// The serializer's own.
-            pub fn serialize<S: Serializer>(value: &$type, s: S) -> Result<S::Ok, S::Error> {
-                write(&value[..], s)
+            pub fn serialize<S: Serializer>(value: &[u8], s: S) -> Result<S::Ok, S::Error> {
+                write(value, s)
             }
 
             /// Decodes.
