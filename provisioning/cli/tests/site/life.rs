@@ -136,3 +136,18 @@ fn signatures_made_elsewhere_count_the_same() {
     assert_eq!(shown["signers"].as_array().unwrap().len(), 2);
     assert_eq!(shown["digest"], bench.newest().digest().to_string());
 }
+
+#[test]
+fn a_share_file_never_goes_back_to_an_older_bundle() {
+    let bench = Workbench::ready();
+    let first = bench.signed();
+    let ack = ["share", "ack", "site/genesis/1-1.json", "--site", "site", "--identity", "ann.age"];
+    bench.good(&["bundle", "new", "--site", "site"]);
+    let second = bench.signed();
+    let kept = || ShareFile::decode(&bench.age("ann", "example-1-1-ann.share.age")).unwrap().bundle;
+    for (bundle, newest) in [(&first, &first), (&second, &second), (&first, &second)] {
+        bench.write_answer(bundle, bench.answer(bundle, &ROOT));
+        bench.good(&ack);
+        assert!(kept() == newest.envelope());
+    }
+}

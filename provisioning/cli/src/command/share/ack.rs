@@ -8,6 +8,7 @@ use std::{
 };
 
 use casemate_formats::{
+    anchors::Anchors,
     bundle::{
         Verified,
         body::{Asked, Custodian, Recipient},
@@ -80,8 +81,9 @@ impl Command {
             custodian: custodian.name.clone(),
             ack: file.share.ack(),
         };
-        file.bundle = verified.envelope().to_vec();
-        let share_path = self.keep(&file, custodian)?;
+        let share_path = self.share_path(&file, custodian);
+        file.bundle = self.newest(&share_path, &verified, &anchors)?;
+        self.keep(&file, custodian, &share_path)?;
         let (ack_path, written) = match &site {
             Some(site) => site.write_ack(&ack)?,
             None => {
@@ -158,17 +160,36 @@ impl Command {
         Ok(Err(said.lines().next().unwrap_or_default().to_owned()))
     }
 
+    fn share_path(&self, file: &ShareFile, custodian: &Custodian) -> PathBuf {
+        let ShareFile { namespace, generation, split, .. } = file;
+        self.out.join(format!("{namespace}-{generation}-{split}-{}.share.age", custodian.name))
+    }
+
+    /// The newest bundle that this custodian saw: the one at hand, or that of an earlier share file.
+    fn newest(
+        &self,
+        earlier: &Path,
+        at_hand: &Verified,
+        anchors: &Anchors,
+    ) -> Result<Vec<u8>, Failure> {
+        let Ok(bytes) = std::fs::read(earlier) else { return Ok(at_hand.envelope().to_vec()) };
+        let seen = self
+            .decrypt(&bytes)?
+            .ok()
+            .and_then(|plaintext| ShareFile::decode(&plaintext).ok())
+            .and_then(|file| Verified::verify(&file.bundle, anchors).ok())
+            .filter(|seen| seen.bundle().site.seq > at_hand.bundle().site.seq);
+        Ok(seen.as_ref().unwrap_or(at_hand).envelope().to_vec())
+    }
+
     /// Writes the share again, encrypted to its custodian, beside the bundle.
-    fn keep(&self, file: &ShareFile, custodian: &Custodian) -> Result<PathBuf, Failure> {
+    fn keep(&self, file: &ShareFile, custodian: &Custodian, path: &Path) -> Result<(), Failure> {
         let Recipient::AgeX25519(recipient) = &custodian.recipient;
         let mut rng = UnwrapErr(SysRng);
         let encrypted = age::encrypt(recipient, &file.expose_encoded(), &mut rng)
             .map_err(|error| Failure::refused("recipient", error.to_string()))?;
-        let ShareFile { namespace, generation, split, .. } = file;
-        let name = format!("{namespace}-{generation}-{split}-{}.share.age", custodian.name);
-        let path = self.out.join(name);
-        write(&path, &encrypted)?;
-        Ok(path)
+        write(path, &encrypted)?;
+        Ok(())
     }
 }
 

@@ -318,3 +318,20 @@ fn signers_are_checked_by_name() {
     assert_eq!(site(1, &[keys[0].clone(), keys[0].clone()]), Err(vec!["duplicate"]));
     assert_eq!(site(1, &["ssh-rsa AAAA".into()]), Err(vec!["out-of-range"]));
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in ".{0,60}", at in 0_usize..2_000, with in ".{0,3}") {
+        let mut changed = BUNDLE.to_owned();
+        let at = (at % BUNDLE.len()..).find(|at| BUNDLE.is_char_boundary(*at)).unwrap();
+        changed.insert_str(at, &with);
+        let mut sources = sources();
+        if let Ok(bundle) = BundleSource::parse(&changed) {
+            sources.bundle = bundle;
+            if let Ok(compiled) = sources.compile() {
+                proptest::prop_assert!(Bundle::decode(&compiled.bundle.encode()).is_ok());
+            }
+        }
+        let _ = (parse_time(&text), HostRecord::parse(&text), SiteSource::parse(&text));
+    }
+}
