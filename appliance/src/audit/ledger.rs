@@ -246,8 +246,8 @@ impl Ledger {
     }
 
     fn readable(&self, position: u64) -> bool {
-        // The next block may be as large as a tail place.
-        position + self.ring_units >= self.head + MARGIN_UNITS / 2
+        // Or about to be overwritten: then it does not open.
+        position + self.ring_units >= self.head
     }
 
     fn oldest_unfreed(&self) -> u64 {

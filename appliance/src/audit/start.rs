@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex, OnceLock, atomic::Ordering},
     thread::JoinHandle,
     time::Instant,
 };
@@ -188,35 +188,33 @@ fn run(
     let value = values.tick;
     *shared.standing.lock() = values;
     let ledger = LedgerLock::new(ledger);
-    {
-        let mut intake = shared.intake.lock();
-        let context = Context {
-            ledger: &ledger,
-            standing: &shared.standing,
-            clock: &*shared.clock,
-            tree: &shared.tree,
-        };
-        shared.tree.publish(book.size(), book.frontier.root());
-        let (kept, counted) = intake.early();
-        if let Some(begin) = begin {
-            writer::append_event(&mut book, begin, &context)?;
-        } else {
-            book.begin_block(&context);
-        }
-        for (class, bytes) in kept {
-            book.append(&bytes, &class, &context)?;
-        }
-        for event in counted {
-            writer::append_event(&mut book, event, &context)?;
-        }
-        writer::append_event(&mut book, Event::Tick { value }, &context)?;
-        book.commit(false, &context)?;
-        tick.increment()?;
-        intake.written();
-        intake.mode = Mode::Running;
+    // Held to the end: what others record meanwhile waits for the writer.
+    let mut intake = shared.intake.lock();
+    let context = Context {
+        ledger: &ledger,
+        standing: &shared.standing,
+        clock: &*shared.clock,
+        tree: &shared.tree,
+    };
+    shared.tree.publish(book.size(), book.frontier.root());
+    let (kept, counted) = intake.early();
+    if let Some(begin) = begin {
+        writer::append_event(&mut book, begin, &context)?;
+    } else {
+        book.begin_block(&context);
     }
-    let room = ledger.lock().room();
-    shared.room.store(room, std::sync::atomic::Ordering::Release);
+    for (class, bytes) in kept {
+        book.append(&bytes, &class, &context)?;
+    }
+    for event in counted {
+        writer::append_event(&mut book, event, &context)?;
+    }
+    writer::append_event(&mut book, Event::Tick { value }, &context)?;
+    book.commit(false, &context)?;
+    intake.written();
+    tick.increment()?;
+    shared.room.store(ledger.lock().room(), Ordering::Release);
+    *shared.terms() = terms;
     let running = Running {
         host: book.origin.host.clone(),
         keys: Arc::clone(&book.keys),
@@ -225,7 +223,6 @@ fn run(
         writer: OnceLock::new(),
         tick: Arc::new(Mutex::new(tick)),
     };
-    *shared.terms() = terms;
     shared.running.set(running).map_err(|_| StartError::Running)?;
     let opened = (book.open_bytes() > 0).then(Instant::now);
     let handle = writer::spawn(shared, book, opened)?;
@@ -233,7 +230,7 @@ fn run(
         // Set once, by the one call that set `running`.
         let _ = running.writer.set(handle.thread().clone());
     }
-    shared.kick();
+    intake.mode = Mode::Running;
     Ok((started, handle))
 }
 

@@ -50,8 +50,13 @@ async fn step(
     let value = counter.saturating_add(1);
     // Before the record, so that no snapshot after it says less; a snapshot that says it is as good
     // as the record.
-    shared.standing.lock().tick = value;
-    shared.record(Encoded::new((shared.clock)(), vec![Event::Tick { value }])?).await?;
+    let before = std::mem::replace(&mut shared.standing.lock().tick, value);
+    let event = Event::Tick { value };
+    if let Err(error) = shared.record(Encoded::new((shared.clock)(), vec![event])?).await {
+        // Nothing durable says it: the next tick must not increment for it.
+        shared.standing.lock().tick = before;
+        return Err(error);
+    }
     Ok(on_counter(running, |counter| counter.increment()).await.map(|_| ()))
 }
 
