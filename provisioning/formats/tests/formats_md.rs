@@ -69,11 +69,9 @@ fn tags_in_code() -> BTreeSet<String> {
                 // The tag is the first argument, or the second after the secret.
                 let literal = arguments.split('"').nth(1);
                 let until = arguments.split('"').next().unwrap();
-                if let Some(tag) = literal.filter(|_| until.matches(',').count() <= 1) {
-                    if tag.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') {
-                        tags.insert(tag.to_owned());
-                    }
-                }
+                let is_tag = |tag: &&str| tag.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+                let literal = literal.filter(|_| until.matches(',').count() <= 1).filter(is_tag);
+                tags.extend(literal.map(ToOwned::to_owned));
             }
         }
         for body in text.split("fn tag(self)").skip(1) {

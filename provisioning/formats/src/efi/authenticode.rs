@@ -2,7 +2,7 @@
 //! workstation) its signature. Microsoft's "Windows Authenticode Portable Executable Signature
 //! Format" 1.0; UEFI 2.10, 32.2.
 
-use std::{ops::Range, vec::Vec};
+use std::ops::Range;
 
 use sha2::{Digest as _, Sha256};
 
