@@ -303,3 +303,6 @@ fn listed(spent: &BTreeMap<Class, u64>) -> Vec<(Option<Label>, u64)> {
     let named = named.into_iter().map(|(client, bytes)| (Some(client.clone()), bytes));
     std::iter::once((None, own)).filter(|(_, bytes)| *bytes > 0).chain(named).collect()
 }
+
+#[cfg(test)]
+mod tests;
