@@ -138,12 +138,6 @@ codes! {
         MethodNotAllowed 405 "method-not-allowed" Developer
             "The path does not take this method"
             "Use a method that `Allow` names.";
-        NotAcceptable 406 "not-acceptable" Developer
-            "Only JSON is answered"
-            "Accept application/json, or leave `Accept` out.";
-        RequestTimeout 408 "request-timeout" Caller
-            "The request did not arrive in time"
-            "Try again; send header and body without pauses.";
         WrongPhase 409 "wrong-phase" Operations
             "The box is not in a phase in which this route is open"
             "`casemate status` shows phase and reason; the runbook says what opens the box.";

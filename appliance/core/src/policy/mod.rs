@@ -117,12 +117,6 @@ impl Policy {
         self.of(client).is_some_and(|client| source::admits(&client.from, address))
     }
 
-    /// Whether some client may call from this address: what can be known before TLS.
-    #[must_use]
-    pub fn expects(&self, address: IpAddr) -> bool {
-        self.clients.iter().any(|client| source::admits(&client.from, address))
-    }
-
     /// Whether `client` (`None`: without a certificate) may call a route; what it does there is
     /// decided by [`Self::decide`].
     ///

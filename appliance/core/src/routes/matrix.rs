@@ -1,5 +1,5 @@
-//! Route x phase x caller: what every call must come to, spelled out from the table for those who
-//! check a running box against it. The firmware does not use it.
+//! Route x phase x role, generated from the table: what every call must come to, as a file that
+//! people read. (Over the socket, `tests` holds a running box to the same table.)
 
 use casemate_formats::{bundle::body::Roles, code::Code};
 

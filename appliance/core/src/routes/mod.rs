@@ -5,7 +5,8 @@ use casemate_formats::{bundle::body::Roles, code::Code, limits};
 
 use crate::phase::Phase;
 
-pub mod matrix;
+#[cfg(test)]
+mod matrix;
 
 /// An endpoint: one file in the firmware's `serve/endpoint/` each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
