@@ -75,13 +75,14 @@ impl Keyrings {
     /// Derives every version's key.
     ///
     /// # Errors
-    /// A version is of a generation that the chain has not (`None`): such a bundle is not accepted.
+    /// A version is of a generation that the chain has not, or beyond the last number (`None`): such
+    /// a bundle is not accepted.
     #[must_use]
     pub fn new(bundle: &Bundle, chain: &Chain) -> Option<Self> {
         let rings = bundle.service.keyrings.iter().map(|keyring| {
             let name = keyring.name.as_str().as_bytes();
-            let versions = keyring.versions.iter().zip(keyring.first_version..);
-            let keys = versions.map(|(generation, version)| {
+            let keys = keyring.versions.iter().zip(0..).map(|(generation, offset)| {
+                let version = keyring.first_version.checked_add(offset)?;
                 let parts: [&[u8]; 2] = [name, &version.to_be_bytes()];
                 Some(Xaes::new(&*chain.derive(*generation, Purpose::Key, &parts)?))
             });

@@ -219,6 +219,18 @@ fn a_version_of_a_generation_that_is_not_there_makes_no_keyrings() {
 }
 
 #[test]
+fn the_last_number_of_a_version_is_served_and_none_follows_it() {
+    let mut bundle = bundle();
+    bundle.service.keyrings[1].first_version = u32::MAX - 1;
+    let machine = a_box_of(&bundle);
+    let text = machine.encrypt(b"value");
+    assert!(text.starts_with("cm1.pii.4294967295."), "{text}");
+    assert_eq!(machine.decrypt(&text, "ssn"), Ok(b"value".to_vec()));
+    bundle.service.keyrings[1].first_version = u32::MAX;
+    assert!(Keyrings::new(&bundle, &chain()).is_none());
+}
+
+#[test]
 fn aad_is_prefix_keyring_version_day_and_sorted_pairs_each_with_its_length() {
     let context = Context::from_pairs([("table", "users"), ("column", "ssn")]).expect("unique");
     let expected: &[u8] = b"\0\0\0\x03cm1\0\0\0\x03pii\0\0\0\x04\0\0\0\x04\0\0\0\x02\x51\x2d\

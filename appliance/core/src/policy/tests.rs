@@ -41,6 +41,34 @@ fn a_client_is_found_by_either_of_its_keys_and_by_no_other() {
 }
 
 #[test]
+fn a_thousand_clients_are_each_found_by_both_keys_with_their_own_roles() {
+    let mut bundle = bundle();
+    let pattern = bundle.service.clients[2].clone();
+    let keys = |number: u32| [2 * number, 2 * number + 1].map(|n| Digest::sha256(&n.to_be_bytes()));
+    bundle.service.clients = (0..1_000)
+        .map(|number| {
+            let mut client = pattern.clone();
+            client.name = Label::parse(&format!("client-{number:03}")).expect("a name");
+            client.keys = keys(number).into_iter().collect();
+            if number % 2 == 1 {
+                client.grants.clear();
+            }
+            client
+        })
+        .collect();
+    let policy = Policy::new(&bundle);
+    let pii = context(PII);
+    for number in 0..1_000 {
+        for key in keys(number) {
+            let client = policy.client(&key).expect("listed");
+            assert_eq!(policy.name(client), Label::parse(&format!("client-{number:03}")).as_ref());
+            let allowed = policy.decide(client, Operation::Decrypt, "pii", &pii).is_ok();
+            assert_eq!(allowed, number % 2 == 0, "{number}");
+        }
+    }
+}
+
+#[test]
 fn a_permit_says_what_was_allowed() {
     let policy = policy();
     let context = context(PII);
