@@ -20,6 +20,13 @@ use tempfile::TempDir;
 /// Where swtpm keeps what a TPM keeps without power.
 const NON_VOLATILE: &str = "tpm2-00.permall";
 
+/// Starts swtpm with none of this process's files: the TSS connects anew for every command and does
+/// not mark its sockets, so a TPM started meanwhile would keep another one's line busy for ever.
+const ALONE: &str = r#"
+for n in /proc/self/fd/*; do n=${n##*/}; [ "$n" -gt 2 ] && exec {n}>&-; done
+exec swtpm "$@"
+"#;
+
 /// A TPM that runs.
 pub struct SoftTpm {
     folder: TempDir,
@@ -164,8 +171,9 @@ impl SoftTpm {
             let _ = fs::remove_file(stale);
         }
         // The TSS finds the control socket by adding `.ctrl` to the path.
-        let mut command = Command::new("swtpm");
+        let mut command = Command::new("bash");
         command
+            .args(["-c", ALONE, "swtpm"])
             .args(["socket", "--tpm2", "--flags", "startup-clear", "--tpmstate"])
             .arg(format!("dir={}", self.state.display()))
             .arg("--server")

@@ -198,7 +198,7 @@ fn the_accept_that_names_the_root() {
             assert!(key(&boot.life, 1).is_some());
         },
     };
-    assert!(step.enumerate(&mut rig) > 25);
+    assert!(step.enumerate(&mut rig) > 20);
 }
 
 #[test]
@@ -306,5 +306,5 @@ fn retirement() {
             assert!(boot.life.chain().is_none());
         },
     };
-    assert!(step.enumerate(&mut rig) > 25);
+    assert!(step.enumerate(&mut rig) > 20);
 }

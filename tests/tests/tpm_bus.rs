@@ -4,6 +4,8 @@
 use casemate_appliance::tpm::{Counter, SealPolicy, Tpm};
 use casemate_formats::{bundle::body::EkTemplate, digest::Digest, measure};
 use casemate_tests::{
+    credential::credential,
+    life::{Measured, Rig, establish},
     swtpm::SoftTpm,
     tpm_proxy::{Exchange, TpmProxy},
 };
@@ -27,6 +29,7 @@ const CREATE: u32 = 0x153;
 const LOAD: u32 = 0x157;
 const UNSEAL: u32 = 0x15e;
 const GET_RANDOM: u32 = 0x17b;
+const ACTIVATE_CREDENTIAL: u32 = 0x147;
 const CREATE_PRIMARY: u32 = 0x131;
 const START_AUTH_SESSION: u32 = 0x176;
 
@@ -68,6 +71,7 @@ fn all_encrypted(exchanges: &[Exchange]) -> usize {
             CREATE | LOAD => (1, DECRYPT | ENCRYPT),
             UNSEAL => (1, ENCRYPT),
             GET_RANDOM => (0, ENCRYPT),
+            ACTIVATE_CREDENTIAL => (2, DECRYPT | ENCRYPT),
             _ => continue,
         };
         let found = attributes(exchange, handles);
@@ -133,6 +137,36 @@ fn no_secret_private_blob_or_random_is_in_clear_even_after_refusals() {
         }
         assert_eq!(tpm.lockout_counter(), Ok(0));
     }
+}
+
+/// From blank to a root in force and open again: neither root nor credential crosses the bus.
+#[test]
+fn neither_the_root_nor_a_credential_is_in_clear_in_a_whole_life() {
+    let mut rig = Rig::new().unwrap();
+    let bus = rig.bus().unwrap();
+    let tpm = rig.enter(&bus.tcti(), Measured::LISTED).unwrap();
+    let mut boot = rig.open(tpm, Measured::LISTED).unwrap();
+    establish(&rig, &mut boot).unwrap();
+    let root = boot.life.chain().unwrap().newest().expose_bytes().to_vec();
+    let identity = boot.tpm.identity();
+    let secret = [0x5a, 0x17, 0x99, 0x03].repeat(8);
+    let made = credential(&identity.ek_public, &identity.ak, secret.clone().try_into().unwrap());
+    assert_eq!(boot.tpm.activate(&made).unwrap().as_slice(), secret);
+    drop(boot);
+    let mut exchanges = bus.take();
+    drop(bus);
+    rig.power_cycle().unwrap();
+    let bus = rig.bus().unwrap();
+    let tpm = rig.enter(&bus.tcti(), Measured::LISTED).unwrap();
+    let boot = rig.open(tpm, Measured::LISTED).unwrap();
+    assert_eq!(boot.life.chain().unwrap().newest().expose_bytes().as_slice(), root);
+    exchanges.extend(bus.take());
+    assert!(exchanges.iter().any(|exchange| exchange.code() == UNSEAL));
+    assert!(exchanges.iter().any(|exchange| exchange.code() == ACTIVATE_CREDENTIAL));
+    for secret in [&root, &secret] {
+        assert!(!stands_in(&exchanges, secret));
+    }
+    all_encrypted(&exchanges);
 }
 
 /// The control: the same listener does find secrets where nothing encrypts them.

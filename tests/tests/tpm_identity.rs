@@ -9,12 +9,8 @@ use casemate_formats::{
     request::Credential,
 };
 use casemate_qemu::swtpm::Banks;
-use casemate_tests::swtpm::SoftTpm;
+use casemate_tests::{credential::credential, swtpm::SoftTpm};
 use p256::ecdsa::{Signature, VerifyingKey, signature::hazmat::PrehashVerifier as _};
-use tss_esapi::{
-    Context, TctiNameConf, interface_types::reserved_handles::Hierarchy, structures::Public,
-    traits::UnMarshall as _,
-};
 
 fn open(soft: &SoftTpm) -> Tpm {
     Tpm::open(&soft.tcti(), None).expect("opens")
@@ -124,20 +120,6 @@ fn two(bytes: &[u8]) -> ([u8; 32], [u8; 32]) {
         value
     };
     (next(), next())
-}
-
-/// A credential for this EK and AK, made by another TPM.
-fn credential(ek: &[u8], ak: &Name, secret: [u8; 32]) -> Credential {
-    let soft = SoftTpm::blank().unwrap();
-    let tcti: TctiNameConf = soft.tcti().parse().unwrap();
-    let mut context = Context::new(tcti).unwrap();
-    let public = Public::unmarshall(ek).unwrap();
-    let key = context.load_external(None, public, Hierarchy::Endorsement).unwrap();
-    let name = ak.as_bytes().to_vec().try_into().unwrap();
-    let (object, encrypted) = context.make_credential(key, secret.into(), name).unwrap();
-    let sized =
-        |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat();
-    Credential { id_object: sized(&object), secret: sized(&encrypted) }
 }
 
 #[test]

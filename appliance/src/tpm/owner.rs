@@ -27,8 +27,8 @@ use super::{
 /// Jobs that may wait. Callers block beyond that; the server admits far fewer at once.
 const QUEUE: usize = 8;
 
-/// Bytes of stack that are overwritten after a job with secrets: the TSS's frames below it hold
-/// copies of parameters (a command buffer is 4 KiB; measured depth stays below 32 KiB).
+/// Bytes of stack that are overwritten after every job: the frames of the TSS held copies of
+/// parameters. Its structures have at most 2 KiB each, and its calls are some ten deep.
 const SCRUBBED_STACK: usize = 48 * 1024;
 
 type Job = Box<dyn FnOnce(&mut Owner) + Send>;
