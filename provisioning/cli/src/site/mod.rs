@@ -4,6 +4,7 @@
 //! ```text
 //! site.toml  bundle.toml  images.toml       what people write
 //! anchors  secure-boot/{PK,KEK,db}.{crt,auth}
+//! former-anchors/HASH                       of older images; what was signed under them still counts
 //! hosts/NAME.toml                           `casemate host add`
 //! genesis/G-S.json  acks/G-S/NAME.json      root G, split S: answers, acknowledgements
 //! bundles/SEQ.bundle                        built, then signed
@@ -32,6 +33,7 @@ use casemate_formats::{
             compile,
         },
     },
+    digest::Digest,
     genesis::{Ack, Document},
     request::verify,
 };
@@ -188,18 +190,49 @@ impl Site {
         if bundles.is_empty() {
             return Ok(None);
         }
-        let anchors = self.anchors()?;
+        let anchors = self.anchors_ever()?;
         for (seq, path) in bundles.iter().rev() {
             if below.is_some_and(|below| *seq >= below) {
                 continue;
             }
-            match Verified::verify(&files::read(path)?, &anchors) {
-                Ok(verified) => return Ok(Some(verified)),
-                Err(BundleError::TooFewSignatures { .. }) => {}
-                Err(error) => return Err(bundle_failure(path, &error)),
+            let bytes = files::read(path)?;
+            for anchors in &anchors {
+                match Verified::verify(&bytes, anchors) {
+                    Ok(verified) => return Ok(Some(verified)),
+                    Err(BundleError::TooFewSignatures { .. }) => {}
+                    Err(error) => return Err(bundle_failure(path, &error)),
+                }
             }
         }
         Ok(None)
+    }
+
+    /// The anchors, then those of earlier images: what former signers signed stays the site's history.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn anchors_ever(&self) -> Result<Vec<Anchors>, Failure> {
+        let mut all = vec![self.anchors()?];
+        for path in files::list(&self.path("former-anchors"), "anchors")? {
+            all.push(read_anchors(&path)?);
+        }
+        Ok(all)
+    }
+
+    /// Writes the anchors; others that were there before are kept as former ones.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn write_anchors(&self, bytes: &[u8]) -> Result<Written, Failure> {
+        let path = self.path("anchors");
+        if path.exists() {
+            let old = files::read(&path)?;
+            if old != bytes {
+                let name = format!("former-anchors/{}.anchors", Digest::sha256(&old));
+                write(&self.path(name), &old)?;
+            }
+        }
+        write(&path, bytes)
     }
 
     /// Genesis answers, acknowledgements and the root of the newest signed bundle, all verified.
@@ -209,8 +242,18 @@ impl Site {
     pub fn genesis(&self) -> Result<Genesis, Failure> {
         let base = self.newest_signed(None)?;
         let mut answers = Vec::new();
-        for path in files::list(&self.path("genesis"), "json")? {
-            answers.push(read_document(&path, &self.anchors()?)?);
+        let documents = files::list(&self.path("genesis"), "json")?;
+        let anchors = if documents.is_empty() { Vec::new() } else { self.anchors_ever()? };
+        for path in documents {
+            let mut read = Err(Failure::environment("anchors", "there are none"));
+            for anchors in &anchors {
+                read = read_document(&path, anchors);
+                let unsigned = |failure: &Failure| failure.code() == "too-few-signatures";
+                if !read.as_ref().is_err_and(unsigned) {
+                    break;
+                }
+            }
+            answers.push(read?);
         }
         let mut acks = Vec::new();
         for folder in files::folders(&self.path("acks"))? {

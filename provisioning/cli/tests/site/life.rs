@@ -151,3 +151,29 @@ fn a_share_file_never_goes_back_to_an_older_bundle() {
         assert!(kept() == newest.envelope());
     }
 }
+
+#[test]
+fn a_site_keeps_its_root_when_its_signers_change() {
+    let bench = Workbench::ready();
+    let first = bench.signed();
+    bench.write_answer(&first, bench.answer(&first, &ROOT));
+    for name in ["ann", "bob", "cyd"] {
+        let identity = format!("{name}.age");
+        let ack = ["share", "ack", "site/genesis/1-1.json", "--site", "site", "--identity"];
+        bench.good(&[&ack[..], &[&identity]].concat());
+    }
+    let eve = bench.read("eve.pub");
+    bench.edit("site/site.toml", bench.read("bob.pub").trim(), eve.trim());
+    bench.good(&["site", "init", "site"]);
+    // The manifest of an image with the new anchors would follow here.
+    bench.good(&["bundle", "new", "--site", "site"]);
+    bench.good(&["bundle", "build", "--site", "site"]);
+    for key in ["ann", "eve"] {
+        bench.good(&["bundle", "sign", "--site", "site", "--key", key, "--yes"]);
+    }
+    // A box with the former anchors still needs both of theirs.
+    let said = bench.good(&["bundle", "sign", "--site", "site", "--key", "bob", "--yes"]);
+    assert_eq!((&said["added"], &said["former"][0]["found"]), (&1.into(), &2.into()));
+    let second = bench.newest();
+    assert_eq!((second.bundle().site.seq, second.bundle().root.asked()), (2, None));
+}

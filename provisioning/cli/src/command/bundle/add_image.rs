@@ -11,8 +11,7 @@ use crate::{
     site::{Site, Written, template, write},
 };
 
-/// Adds an image to images.toml, from the manifest.json that its build wrote: the next bundle lists it,
-/// and boxes that run it may unseal. Adding it again changes nothing.
+/// Arguments of `casemate bundle add-image`.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  casemate bundle add-image --site site target/image/manifest.json"

@@ -9,8 +9,7 @@ use crate::{
     site::{Site, Written, bundle_failure, read_envelope, write},
 };
 
-/// Compiles the directory to bundles/SEQ.bundle, without signatures. The same directory gives the same
-/// bytes. Signatures on the same body stay; a signed body of this seq is never replaced.
+/// Arguments of `casemate bundle build`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  casemate bundle build --site site\n  \
     casemate bundle build --site site --body to-sign.body    (also the bytes to sign elsewhere)")]

@@ -12,8 +12,7 @@ use crate::{
     site::{Problems, Site},
 };
 
-/// Compiles the bundle without writing it: every mistake with place, expected, found and next; then how
-/// full the tables of the firmware are, and hints.
+/// Arguments of `casemate bundle check`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  casemate bundle check --site site\n  \
     casemate bundle check --json | jq .failure.details")]

@@ -9,8 +9,7 @@ use crate::{
     site::{Site, bundle_failure, read_envelope},
 };
 
-/// Prints what differs between two bundles, one line for each value. Without arguments: from the newest
-/// signed bundle to what the directory describes now.
+/// Arguments of `casemate bundle diff`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  casemate bundle diff --site site\n  \
     casemate bundle diff --site site bundles/000002.bundle bundles/000003.bundle")]

@@ -22,18 +22,37 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Takes the next number in bundle.toml.
+    ///
+    /// Raises `seq` above the newest signed bundle and sets `issued`, both in bundle.toml; nothing else in
+    /// the file changes. While the present seq is not signed there is nothing to do.
     New(new::Command),
     /// Lists an image from its manifest.
+    ///
+    /// Adds an image to images.toml, from the manifest.json that its build wrote: the next bundle lists it,
+    /// and boxes that run it may unseal. Adding it again changes nothing.
     AddImage(add_image::Command),
     /// Says what is wrong with a site's files, and what to know.
+    ///
+    /// Compiles the bundle without writing it: every mistake with place, expected, found and next; then how
+    /// full the tables of the firmware are, and hints.
     Check(check::Command),
     /// Writes the bundle that the site's files describe.
+    ///
+    /// Compiles the directory to bundles/SEQ.bundle, without signatures. The same directory gives the same
+    /// bytes. Signatures on the same body stay; a signed body of this seq is never replaced.
     Build(build::Command),
     /// Signs a built bundle, after showing what changes.
+    ///
+    /// Adds your signature to the newest built bundle. Shows the difference from the last signed one (or the
+    /// whole bundle if it is the first) and asks, then runs `ssh-keygen -Y sign`, which takes keys from files,
+    /// the SSH agent and FIDO tokens. Signing twice with one key changes nothing.
     Sign(sign::Command),
     /// Prints a bundle and its signers.
     Show(show::Command),
     /// Prints what changes from one bundle to another.
+    ///
+    /// Prints what differs between two bundles, one line for each value. Without arguments: from the newest
+    /// signed bundle to what the directory describes now.
     Diff(diff::Command),
     /// Sends a signed bundle to boxes.
     Push(push::Command),

@@ -12,8 +12,7 @@ use crate::{
     site::{Site, write},
 };
 
-/// Raises `seq` above the newest signed bundle and sets `issued`, both in bundle.toml; nothing else in
-/// the file changes. While the present seq is not signed there is nothing to do.
+/// Arguments of `casemate bundle new`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  casemate bundle new --site site")]
 pub struct Command {

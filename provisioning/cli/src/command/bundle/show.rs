@@ -9,7 +9,7 @@ use crate::{
     site::{Site, bundle_failure, read_envelope},
 };
 
-/// Prints every value of a bundle, and its signers.
+/// Arguments of `casemate bundle show`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  casemate bundle show --site site\n  \
     casemate bundle show --site site --seq 3 --json\n  \

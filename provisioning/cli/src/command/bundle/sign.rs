@@ -24,9 +24,7 @@ use crate::{
     site::{Site, bundle_failure, read_envelope, write},
 };
 
-/// Adds your signature to the newest built bundle. Shows the difference from the last signed one (or the
-/// whole bundle if it is the first) and asks, then runs `ssh-keygen -Y sign`, which takes keys from files,
-/// the SSH agent and FIDO tokens. Signing twice with one key changes nothing.
+/// Arguments of `casemate bundle sign`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     casemate bundle sign --site site --key ~/.ssh/id_ed25519\n  \
@@ -59,6 +57,7 @@ impl Command {
     /// The bundle is wrong; the key is none of the anchors' signers; the signature does not hold; no.
     pub fn run(self, output: &Output) -> Result<(), Failure> {
         let site = Site::open(&self.site)?;
+        let ever = site.anchors_ever()?;
         let anchors = site.anchors()?;
         let path = super::pick(&site, self.seq)?;
         let mut envelope = read_envelope(&path)?;
@@ -79,16 +78,15 @@ impl Command {
         let mut added = 0;
         for file in &self.signatures {
             let text = fs::read_to_string(file).map_err(|error| Failure::file(file, &error))?;
-            added += usize::from(add(&mut envelope, &anchors, &text, file)?);
+            added += usize::from(add(&mut envelope, &ever, &text, file)?);
         }
         for key in &self.keys {
             let text = ssh_keygen(key, &envelope.body)?;
-            added += usize::from(add(&mut envelope, &anchors, &text, key)?);
+            added += usize::from(add(&mut envelope, &ever, &text, key)?);
         }
         let bytes = envelope.encode().map_err(|error| bundle_failure(&path, &error))?;
         write(&path, &bytes)?;
-        let tally = Tally::count(&envelope.body, &envelope.signatures, &anchors);
-        report(&path, &bundle, &anchors, &tally, added, output);
+        report(&path, &bundle, &envelope, &ever, added, output);
         Ok(())
     }
 }
@@ -117,7 +115,7 @@ fn show(site: &Site, bundle: &Bundle, output: &Output) -> Result<(), Failure> {
 /// Adds an armoured signature if its signer has not signed yet.
 fn add(
     envelope: &mut Envelope,
-    anchors: &Anchors,
+    ever: &[Anchors],
     armoured: &str,
     from: &Path,
 ) -> Result<bool, Failure> {
@@ -131,8 +129,10 @@ fn add(
     };
     let blob = dearmor(armoured).map_err(|error| refuse(&error))?;
     let signature = Sshsig::parse(&blob).map_err(|error| refuse(&error))?;
-    if !anchors.signers.iter().any(|signer| signer == signature.public_key()) {
-        let known: Vec<String> = anchors.signers.iter().map(|blob| fingerprint(blob)).collect();
+    let mut known = ever.iter().flat_map(|anchors| &anchors.signers);
+    if !known.any(|signer| signer == signature.public_key()) {
+        let known = ever.iter().take(1).flat_map(|anchors| &anchors.signers);
+        let known: Vec<String> = known.map(|blob| fingerprint(blob)).collect();
         return Err(Failure::refused(
             "not-a-signer",
             format!("{}: no signer of this site", from.display()),
@@ -185,29 +185,38 @@ fn ssh_keygen(key: &Path, body: &[u8]) -> Result<String, Failure> {
 fn report(
     path: &Path,
     bundle: &Bundle,
-    anchors: &Anchors,
-    tally: &Tally,
+    envelope: &Envelope,
+    ever: &[Anchors],
     added: usize,
     output: &Output,
 ) {
-    let (have, need) = (tally.signers.len(), usize::from(anchors.threshold));
-    let complete = have >= need;
-    let signers: Vec<String> = tally
-        .signers
-        .iter()
-        .filter_map(|at| anchors.signers.get(*at))
-        .map(|b| fingerprint(b))
-        .collect();
-    let next = if complete {
-        "Next: `casemate bundle push`".to_owned()
-    } else {
-        format!("{} more of the site's signers must sign it", need - have)
+    let count = |anchors: &Anchors| {
+        let tally = Tally::count(&envelope.body, &envelope.signatures, anchors);
+        let signers = tally.signers.iter().filter_map(|at| anchors.signers.get(*at));
+        (signers.map(|blob| fingerprint(blob)).collect::<Vec<_>>(), usize::from(anchors.threshold))
+    };
+    let mut counts = ever.iter().map(count);
+    let (signers, needed) = counts.next().unwrap_or_default();
+    let complete = signers.len() >= needed;
+    // While signers change, boxes that run an older image want the former ones.
+    let former: Vec<(usize, usize)> =
+        counts.map(|(signers, needed)| (signers.len(), needed)).collect();
+    let mut text = format!("{}: {} of {needed} signatures\n", path.display(), signers.len());
+    for (found, needed) in &former {
+        text += &format!("boxes with former anchors: {found} of {needed}\n");
+    }
+    text += &match needed.saturating_sub(signers.len()) {
+        0 => "Next: `casemate bundle push`".to_owned(),
+        missing => format!("{missing} more of the site's signers must sign it"),
     };
     output.result(
-        format_args!("{}: {have} of {need} signatures\n{next}", path.display()),
+        text,
         &serde_json::json!({
             "path": path, "seq": bundle.site.seq, "digest": bundle.digest(), "signers": signers,
-            "needed": need, "complete": complete, "added": added,
+            "needed": needed, "complete": complete, "added": added,
+            "former": former.iter().map(|(found, needed)| serde_json::json!({
+                "found": found, "needed": needed,
+            })).collect::<Vec<_>>(),
         }),
     );
 }

@@ -25,9 +25,7 @@ use crate::{
     site::{Site, Written, read_anchors, read_document, write, write_json},
 };
 
-/// Checks that a listed box with a listed image quoted this answer for a bundle that the site's signers
-/// signed; decrypts your share with your age identity; writes it again, encrypted to you, together with
-/// that bundle; and writes the acknowledgement that the next bundle needs. Works offline.
+/// Arguments of `casemate share ack`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     casemate share ack site/genesis/1-1.json --site site --identity ~/.config/age/key.txt\n  \

@@ -8,6 +8,10 @@ use crate::output::{Failure, Output};
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Checks a genesis answer, takes one's share out of it, and acknowledges it.
+    ///
+    /// Checks that a listed box with a listed image quoted this answer for a bundle that the site's signers
+    /// signed; decrypts your share with your age identity; writes it again, encrypted to you, together with
+    /// that bundle; and writes the acknowledgement that the next bundle needs. Works offline.
     Ack(ack::Command),
 }
 

@@ -23,9 +23,7 @@ use crate::{
     site::{Problems, Site, Written, template, write},
 };
 
-/// Makes a directory for ops' git: site.toml, bundle.toml, the site's Secure Boot keys and certificates,
-/// and the anchors that images are built with. What is there already is kept; the anchors are written
-/// again from site.toml, so run it again after a change there.
+/// Arguments of `casemate site init`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     casemate site init site --namespace example \\\n      \
@@ -88,7 +86,7 @@ impl Command {
         let bytes = anchors.encode().map_err(|error| {
             Failure::refused("anchors", error.to_string()).next("check secure-boot/*.auth")
         })?;
-        written.push((site.path("anchors"), write(&site.path("anchors"), &bytes)?));
+        written.push((site.path("anchors"), site.write_anchors(&bytes)?));
         report(&dir, &anchors, &bytes, &written, output);
         Ok(())
     }

@@ -9,6 +9,10 @@ use crate::output::{Failure, Output};
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Makes the directory of a new site, or completes an existing one.
+    ///
+    /// Makes a directory for ops' git: site.toml, bundle.toml, the site's Secure Boot keys and certificates,
+    /// and the anchors that images are built with. What is there already is kept; the anchors are written
+    /// again from site.toml, so run it again after a change there.
     Init(init::Command),
 }
 
