@@ -208,3 +208,88 @@ async fn a_new_log_begins_whole_or_not_at_all() {
         }
     }
 }
+
+/// A generator for campaigns: the same seed, the same days.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+/// Weeks of batches, alarms, boots and cuts, on a ring that goes round several times.
+async fn weeks(seed: u64) {
+    let mut dice = Dice(seed);
+    let mut rig = Rig::new();
+    rig.terms.overwrite = true;
+    rig.from_blob = true;
+    let mut acknowledged: Vec<u32> = Vec::new();
+    let mut next = 0;
+    let (mut log, first, _) = rig.boot().expect("starts");
+    let mut rolled_back = first.rolled_back;
+    for step in 0..200 {
+        let what = format!("seed {seed}, step {step}");
+        if dice.roll(4) == 0 {
+            let cut = Cut::ALL[usize::try_from(dice.roll(6)).expect("small")];
+            rig.disk.cut_at(rig.disk.writes() + dice.roll(4), cut);
+        }
+        let count = if dice.roll(3) > 0 { 1 + dice.roll(1500) } else { 1 + dice.roll(5) };
+        let last = next + u32::try_from(count).expect("small");
+        let mut events: Vec<Event> = (next..last).map(|n| item("rails", n)).collect();
+        if dice.roll(3) == 0 {
+            events.push(Event::Alarm { name: Slug::fixed("test"), client: None, value: None });
+        }
+        if log.record_all(events).await.is_ok() {
+            acknowledged.extend(next..last);
+        }
+        next = last;
+        if dice.roll(9) == 0 {
+            let _ = log.tick().await;
+        }
+        if rig.disk.is_off() || dice.roll(12) == 0 {
+            drop(log);
+            rig = rig.with_disk(rig.disk.copy());
+            let (again, started, _) = rig.boot().unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert!(started.continued, "{what}: {started:?}");
+            assert_eq!(started.rolled_back, rolled_back, "{what}");
+            rolled_back = started.rolled_back;
+            log = again;
+        }
+    }
+    drop(log);
+    let rig = rig.with_disk(rig.disk.copy());
+    let (log, ..) = rig.boot().expect("starts");
+    log.record(Event::Alarm { name: Slug::fixed("end"), client: None, value: None })
+        .await
+        .expect("recorded");
+    let size = log.health().size;
+    let mut from = 0;
+    while log.blocks(from, Duration::ZERO).await.is_err() {
+        from += 1;
+        assert!(from < size, "seed {seed}: something can be read");
+    }
+    assert!(from > 0, "seed {seed}: the ring went round");
+    let mut seen = Vec::new();
+    while from < size {
+        let blocks = log.blocks(from, Duration::ZERO).await.expect("blocks");
+        from += blocks.len() as u64;
+        for block in blocks {
+            seen.extend(numbers(&Record::decode_all(&block.records).expect("records")));
+        }
+    }
+    let first = seen.first().copied().expect("some");
+    let mut seen = seen.into_iter();
+    for number in acknowledged.into_iter().filter(|number| *number >= first) {
+        assert!(seen.any(|other| other == number), "seed {seed}: {number} is lost");
+    }
+}
+
+#[tokio::test]
+async fn weeks_of_cuts_and_boots_on_a_ring_that_goes_round_lose_nothing() {
+    for seed in 0..2 {
+        weeks(seed).await;
+    }
+}
