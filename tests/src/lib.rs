@@ -3,6 +3,7 @@
 pub mod age;
 pub mod calls;
 pub mod client;
+pub mod crates;
 pub mod credential;
 pub mod disk;
 pub mod firmware_log;

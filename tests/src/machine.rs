@@ -88,6 +88,19 @@ impl Box {
         Ok(Self { machine, remote: Remote { site, address, image, ek, bundle: None } })
     }
 
+    /// As [`Self::unprovisioned`], then listed, with a root, Operational.
+    ///
+    /// # Errors
+    /// It does not come up, or refuses a bundle.
+    pub fn operational(site: Arc<Site>, built: &Built, folder: &Path) -> Result<Self> {
+        let mut new = Self::unprovisioned(site, built, folder)?;
+        new.remote.list(None)?;
+        new.machine.serial.wait("casemate: phase locked (no-root)", BOOT)?;
+        new.remote.establish()?;
+        new.machine.serial.wait("casemate: phase operational", BOOT)?;
+        Ok(new)
+    }
+
     /// Waits until it serves; the time from `since` to the first 200 of `/readyz`.
     ///
     /// # Errors

@@ -1,11 +1,9 @@
 //! The house itself: the firmware's crate tree is counted, files say what they answer for, and rooms
 //! depend on each other in one direction.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::path::{Path, PathBuf};
+
+use casemate_tests::crates::tree;
 
 /// Crates in the firmware, its own included. A larger number is a decision: change it in the commit
 /// that adds the crate, and say there why the firmware needs it.
@@ -13,23 +11,6 @@ const FIRMWARE_CRATES: usize = 0;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the checkout").to_owned()
-}
-
-/// Names and versions of the crates that `package` is built from, build scripts and macros left out.
-fn tree(package: &str) -> BTreeSet<String> {
-    let out = Command::new(env!("CARGO"))
-        .args(["tree", "--locked", "--edges", "normal,no-proc-macro", "--prefix", "none"])
-        .args(["--target", "x86_64-unknown-linux-gnu", "--package", package])
-        .args(["--format", "{p}"])
-        .current_dir(root())
-        .output()
-        .expect("cargo runs");
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8_lossy(&out.stdout)
-        .lines()
-        .map(|line| line.split(" (").next().unwrap_or_default().to_owned())
-        .filter(|line| !line.is_empty())
-        .collect()
 }
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -46,7 +27,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 
 #[test]
 fn the_firmwares_crate_tree_does_not_grow_unnoticed() {
-    let crates = tree("casemate-appliance");
+    let crates = tree("casemate-appliance").expect("a tree");
     assert_eq!(
         crates.len(),
         FIRMWARE_CRATES,
@@ -57,7 +38,7 @@ fn the_firmwares_crate_tree_does_not_grow_unnoticed() {
 
 #[test]
 fn the_firmware_depends_on_no_tool() {
-    let crates = tree("casemate-appliance");
+    let crates = tree("casemate-appliance").expect("a tree");
     for tool in ["casemate-cli", "casemate-image", "casemate-qemu", "clap", "anyhow", "toml"] {
         assert!(
             !crates.iter().any(|c| c.starts_with(&format!("{tool} "))),
@@ -69,7 +50,10 @@ fn the_firmware_depends_on_no_tool() {
 #[test]
 fn formats_and_core_build_without_a_tss() {
     for package in ["casemate-formats", "casemate-core"] {
-        assert!(!tree(package).iter().any(|c| c.starts_with("tss-esapi")), "{package} has a TSS");
+        assert!(
+            !tree(package).expect("a tree").iter().any(|c| c.starts_with("tss-esapi")),
+            "{package} has a TSS"
+        );
     }
 }
 

@@ -6,6 +6,7 @@ pub mod console;
 pub mod cpu;
 pub mod disk;
 pub mod efi;
+pub mod memory;
 pub mod network;
 pub mod power;
 mod raw;

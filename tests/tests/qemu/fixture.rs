@@ -9,7 +9,7 @@ use std::{
 
 use casemate_qemu::machine::{Hardware, copy_sparse};
 use casemate_tests::{
-    machine::{BOOT, Box, Built},
+    machine::{Box, Built},
     site::Site,
 };
 
@@ -60,11 +60,7 @@ fn make() -> Fixture {
     let site = Arc::new(Site::new().expect("a site"));
     let built = Built::image(&site, &folder().join("image")).expect("an image");
     let mut machine =
-        Box::unprovisioned(site, &built, &folder().join("machine")).expect("a first boot");
-    machine.remote.list(None).expect("the first bundle");
-    machine.machine.serial.wait("casemate: phase locked (no-root)", BOOT).expect("Locked");
-    machine.remote.establish().expect("the second bundle");
-    machine.machine.serial.wait("casemate: phase operational", BOOT).expect("Operational");
+        Box::operational(site, &built, &folder().join("machine")).expect("a first boot");
     let token = machine.encrypt(PLAINTEXT).expect("a token");
     let first_console = machine.machine.serial.text();
     machine.machine.cut();

@@ -4,6 +4,7 @@ use casemate_core::phase::Phase;
 use casemate_formats::{api, bundle::body::Label, code::Code};
 
 use crate::{
+    platform::memory,
     reply::{Refusal, Reply},
     serve::routes::Call,
 };
@@ -27,6 +28,7 @@ pub(in crate::serve) fn get(call: &Call<'_>) -> Result<Reply, Refusal> {
         tls_key: call.house.tls_key.digest(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         time: (call.house.boot.clock)(),
+        resident_kib: memory::resident_kib(),
         connections: api::Connections { strange, listed },
         audit: api::AuditStatus {
             origin: call.log().identity().map(|log| log.origin),

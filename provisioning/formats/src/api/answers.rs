@@ -126,6 +126,8 @@ pub struct Status {
     pub version: String,
     /// Unix seconds by the box's clock.
     pub time: u64,
+    /// Memory that PID 1 holds, in KiB.
+    pub resident_kib: u64,
     /// Connections: without and with a listed key.
     pub connections: Connections,
     /// The log.

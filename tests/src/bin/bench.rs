@@ -1,0 +1,120 @@
+//! `tests/bench`: what is measured, as numbers in `target/bench.json`. Numbers never decide a test.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use casemate_formats::api::Status;
+use casemate_qemu::machine::Hardware;
+use casemate_tests::{
+    crates,
+    machine::{BOOT, Box, Built},
+    site::Site,
+};
+use clap::Parser;
+use serde_json::{Value, json};
+
+/// Boots whose median is taken.
+const BOOTS: usize = 3;
+/// Memory that is tried, in MiB, smallest first.
+const MEMORY: [u32; 4] = [128, 136, 144, 160];
+
+/// Measures Casemate and writes `target/bench.json`.
+#[derive(Parser)]
+#[command(
+    name = "tests/bench",
+    after_help = "Example:\n  ./tests/bench figures    image and boot, in QEMU: 4 minutes"
+)]
+enum Arguments {
+    /// Image and boot: sizes, times, memory.
+    Figures,
+}
+
+fn main() -> ExitCode {
+    let Arguments::Figures = Arguments::parse();
+    match figures() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn figures() -> Result<()> {
+    let folder = Path::new("target/bench");
+    let _ = fs::remove_dir_all(folder);
+    let mut out = BTreeMap::new();
+    let mut keep = |name: &str, value: Value| {
+        println!("{name:24} {value}");
+        out.insert(name.to_owned(), value);
+    };
+    keep("firmware_crates", crates::tree("casemate-appliance")?.len().into());
+
+    let site = Arc::new(Site::new()?);
+    let built = Built::image(&site, &folder.join("image"))?;
+    let signed = built.manifest.signed.as_ref().context("a signed image")?;
+    keep("uki_bytes", signed.uki.bytes.into());
+
+    let mut machine = Box::operational(site, &built, &folder.join("machine"))?;
+    let mut boots = Vec::new();
+    for _ in 0..BOOTS {
+        boots.push(boot(&mut machine)?);
+    }
+    let pid1 = median(boots.iter().map(|b| b.pid1_to_ready));
+    keep("pid1_to_ready_ms", u64::try_from(pid1.as_millis())?.into());
+    let power = median(boots.iter().map(|b| b.power_to_ready)).as_secs_f64();
+    keep("power_to_ready_s", json!((power * 10.0).round() / 10.0));
+    let status: Status = machine.remote.client("monitor")?.get("/v1/status")?.ok()?;
+    ensure!(status.phase == "operational", "{}", status.phase);
+    keep("idle_rss_kib", status.resident_kib.into());
+    machine.machine.cut();
+
+    keep("min_memory_mib", min_memory(&machine, folder)?.into());
+    let text = serde_json::to_string_pretty(&out)?;
+    fs::write("target/bench.json", text + "\n")?;
+    Ok(())
+}
+
+struct Boot {
+    pid1_to_ready: Duration,
+    power_to_ready: Duration,
+}
+
+/// Cuts the power and boots: PID 1's first line and the first 200 of `/readyz`, both seen from outside.
+fn boot(machine: &mut Box) -> Result<Boot> {
+    machine.machine.cut();
+    let power = Instant::now();
+    machine.machine.start()?;
+    machine.machine.serial.wait("casemate: start", BOOT)?;
+    let pid1 = Instant::now();
+    let pid1_to_ready = machine.wait_ready(pid1)?;
+    Ok(Boot { pid1_to_ready, power_to_ready: power.elapsed() })
+}
+
+fn median(times: impl Iterator<Item = Duration>) -> Duration {
+    let mut times: Vec<Duration> = times.collect();
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// The least memory of those tried in which a copy of the machine becomes Operational.
+fn min_memory(machine: &Box, folder: &Path) -> Result<u32> {
+    for memory in MEMORY {
+        let hardware = Hardware { memory, ..Hardware::default() };
+        let mut copy = machine.copy(&folder.join(format!("memory-{memory}")), hardware)?;
+        copy.machine.start()?;
+        // Longer than any boot that succeeds, far shorter than the patience of a test.
+        if copy.machine.serial.wait("casemate: phase operational", Duration::from_secs(60)).is_ok()
+        {
+            return Ok(memory);
+        }
+    }
+    bail!("none of {MEMORY:?} MiB suffices")
+}
