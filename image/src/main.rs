@@ -34,7 +34,7 @@ const MIB: u64 = 1 << 20;
     after_help = "\
 Examples:
   cargo image build --anchors site/anchors        unsigned UKI, manifest and SBOM in target/image
-  cargo image sign --key db.key --certificate db.crt
+  cargo image sign --key site/private/db.key --certificate site/secure-boot/db.crt
                                                   signed UKI, ESP and disk image beside them
   cargo image flash --to /dev/sdX                 the disk image onto a disk
   cargo image lock --update                       newer kernel, TSS and stub of the same series
@@ -97,8 +97,8 @@ enum Command {
     /// Signs the UKI with the site's db key; writes ESP and disk image; completes the manifest
     #[command(after_help = "\
 Examples:
-  cargo image sign --key site/private/db.key --certificate site/secureboot/db.crt
-  cargo image sign --signed-uki from-the-token.efi --certificate site/secureboot/db.crt")]
+  cargo image sign --key site/private/db.key --certificate site/secure-boot/db.crt
+  cargo image sign --signed-uki from-the-token.efi --certificate site/secure-boot/db.crt")]
     Sign {
         /// Where `build` put its products
         #[arg(long, value_name = "DIR", default_value = "target/image")]

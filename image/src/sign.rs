@@ -140,3 +140,6 @@ pub fn verify(what: &Path, manifest: &Manifest, certificate: Option<&Path>) -> R
 fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("expected {}", path.display()))
 }
+
+#[cfg(test)]
+mod tests;
