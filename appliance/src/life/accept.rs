@@ -10,7 +10,6 @@ use casemate_core::{
 use casemate_formats::{bundle::Verified, code::Code};
 
 use super::{Accepted, Life, Origin, Refused, open, roots::Held};
-use crate::tpm::Counter;
 
 impl Life {
     /// Takes a bundle into force. Durable when it returns; a refusal changes nothing.
@@ -92,14 +91,6 @@ impl Life {
             return Err(refused.detail("disk or TPM failed while a bundle was written: reboot"));
         }
         Ok(())
-    }
-
-    /// Value of the seal counter (for status).
-    ///
-    /// # Errors
-    /// The TPM's.
-    pub fn seal_counter(&self) -> Result<Option<u64>, crate::tpm::TpmError> {
-        self.tpm.counter(Counter::Seal)
     }
 }
 

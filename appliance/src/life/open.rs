@@ -26,8 +26,10 @@ use crate::{
 
 /// Why a blob is not the root.
 enum NotOpened {
-    /// For this reason.
+    /// For this reason, which holds as long as disk and TPM are what they are.
     Because(Reason),
+    /// The TPM did not do it, for a reason that may have gone at the next boot.
+    ForNow,
     /// The TPM does not answer.
     Failed(TpmError),
 }
@@ -210,6 +212,10 @@ impl Life {
                     why = Some(if worse { reason } else { why.unwrap_or(reason) });
                     (slots::Blob::Failed, None)
                 }
+                Err(NotOpened::ForNow) => {
+                    why = why.or(Some(Reason::DoesNotOpen));
+                    (slots::Blob::Untried, None)
+                }
                 Err(NotOpened::Failed(error)) => return Err(error.into()),
             };
             if let Some(entry) = self.entries[index].as_mut() {
@@ -231,7 +237,10 @@ impl Life {
         let policy = SealPolicy { branches: entry.branches.to_vec(), label: entry.label };
         let secret = self.tpm.unseal(&blob, &policy).map_err(|error| match error {
             TpmError::Absent | TpmError::Gone => NotOpened::Failed(error),
-            _ => not(Reason::DoesNotOpen),
+            TpmError::ForeignObject | TpmError::PolicyRefused(_) | TpmError::NoCounter => {
+                not(Reason::DoesNotOpen)
+            }
+            _ => NotOpened::ForNow,
         })?;
         let foreign = not(Reason::ForeignBlob);
         let Ok(sealed) = Sealed::decode(&secret) else { return Err(foreign) };

@@ -121,7 +121,7 @@ impl Tpm {
     /// # Errors
     /// Any [`TpmError`].
     pub fn random(&self, bytes: usize) -> Result<Zeroizing<Vec<u8>>, TpmError> {
-        self.job(move |owner, session| {
+        self.secret_job(move |owner, session| {
             let wanted = bytes.min(RANDOM_BYTES);
             let mut random = Zeroizing::new(Vec::with_capacity(RANDOM_BYTES + A_RANDOM));
             while random.len() < wanted {
@@ -161,7 +161,7 @@ impl Tpm {
     /// [`TpmError::ForeignOwner`], any other.
     pub fn seal(&self, secret: Zeroizing<Vec<u8>>, policy: &SealPolicy) -> Result<Blob, TpmError> {
         let policy = policy.clone();
-        self.job(move |owner, session| owner.seal(session, &secret, &policy))
+        self.secret_job(move |owner, session| owner.seal(session, &secret, &policy))
     }
 
     /// Opens a blob. The TPM's PCRs of now choose the branch; the session's policy digest is compared
@@ -172,7 +172,7 @@ impl Tpm {
     /// [`TpmError::ForeignOwner`], any other.
     pub fn unseal(&self, blob: &Blob, policy: &SealPolicy) -> Result<Zeroizing<Vec<u8>>, TpmError> {
         let (blob, policy) = (blob.clone(), policy.clone());
-        self.job(move |owner, session| owner.unseal(session, &blob, &policy))
+        self.secret_job(move |owner, session| owner.unseal(session, &blob, &policy))
     }
 
     /// Value of a counter; `None`: not defined, or never incremented.
@@ -222,7 +222,7 @@ impl Tpm {
     /// [`TpmError::ForeignCredential`], any other.
     pub fn activate(&self, credential: &Credential) -> Result<Zeroizing<Vec<u8>>, TpmError> {
         let credential = credential.clone();
-        self.job(move |owner, session| owner.activate(session, &credential))
+        self.secret_job(move |owner, session| owner.activate(session, &credential))
     }
 
     /// TPM_PT_LOCKOUT_COUNTER, read without the library's cache: must stay 0.
@@ -261,6 +261,18 @@ impl Tpm {
                 }
             }
             Ok(open)
+        })
+    }
+
+    /// A job that gives or takes a secret: what it leaves in the library's buffers is overwritten.
+    fn secret_job<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Owner, Salted) -> Result<T, TpmError> + Send + 'static,
+    ) -> Result<T, TpmError> {
+        self.inner.thread.run(move |owner| {
+            let result = owner.session(work);
+            owner.scrub();
+            result
         })
     }
 

@@ -27,7 +27,7 @@ use super::{
 /// Jobs that may wait. Callers block beyond that; the server admits far fewer at once.
 const QUEUE: usize = 8;
 
-/// Bytes of stack that are overwritten after every job: the frames of the TSS held copies of
+/// Bytes of stack that are overwritten after a job with secrets: the frames of the TSS held copies of
 /// parameters. Its structures have at most 2 KiB each, and its calls are some ten deep.
 const SCRUBBED_STACK: usize = 48 * 1024;
 
@@ -106,7 +106,6 @@ impl Drop for Thread {
 fn serve(mut owner: Owner, queue: &Receiver<Job>) {
     while let Ok(job) = queue.recv() {
         job(&mut owner);
-        owner.scrub();
     }
 }
 
@@ -149,9 +148,9 @@ impl Owner {
         Ok(srk.key_handle)
     }
 
-    /// Overwrites what the job before left: the TSS's command buffer with a longer public answer, the
+    /// Overwrites what a job with secrets left: the TSS's command buffer with a longer public answer, the
     /// stack of this thread with zeroes. What is on the C heap was overwritten by the wrapper.
-    fn scrub(&mut self) {
+    pub(super) fn scrub(&mut self) {
         let _ = self.read_pcrs(None, 0);
         scrub_stack();
     }
