@@ -3,10 +3,10 @@
 
 /// Bytes of a sector, and of a cluster: small ones, so that 64 MiB have enough clusters for FAT32.
 const SECTOR: usize = 512;
-const RESERVED: usize = 32;
-const COPIES: usize = 2;
+const RESERVED: u8 = 32;
+const COPIES: u8 = 2;
 /// Copy of the boot sector.
-const BACKUP: usize = 6;
+const BACKUP: u8 = 6;
 const ROOT: u32 = 2;
 const EFI: u32 = 3;
 const BOOT: u32 = 4;
@@ -17,6 +17,8 @@ const ARCHIVE: u8 = 0x20;
 const VOLUME: u8 = 0x08;
 /// 1980-01-01, FAT's first day.
 const DATE: [u8; 2] = [0x21, 0x00];
+/// Entries in a sector of the table.
+const ENTRIES: u32 = 128;
 const END: u32 = 0x0fff_ffff;
 const LABEL: &[u8; 11] = b"CASEMATE   ";
 const SERIAL: u32 = 0xca5e_3a7e;
@@ -33,12 +35,12 @@ pub fn volume(size: usize, content: &[u8]) -> Option<Vec<u8>> {
     let mut out = vec![0; size];
     let boot = layout.boot_sector();
     let info = layout.information(used + FILE - ROOT);
-    for at in [0, BACKUP] {
+    for at in [0, usize::from(BACKUP)] {
         out[at * SECTOR..][..SECTOR].copy_from_slice(&boot);
         out[(at + 1) * SECTOR..][..SECTOR].copy_from_slice(&info);
     }
-    for copy in 0..COPIES {
-        let mut entry = (RESERVED + copy * layout.fat_sectors) * SECTOR;
+    for copy in 0..usize::from(COPIES) {
+        let mut entry = (usize::from(RESERVED) + copy * layout.fat_sectors as usize) * SECTOR;
         let chain = (FILE..FILE + used).map(|c| if c + 1 == FILE + used { END } else { c + 1 });
         // The first two entries hold the medium and the state, the three folders one cluster each.
         for value in [0x0fff_fff8, END, END, END, END].into_iter().chain(chain) {
@@ -74,26 +76,28 @@ pub fn content(bytes: &[u8]) -> Option<Vec<u8>> {
 
 struct Layout {
     sectors: u32,
-    fat_sectors: usize,
+    fat_sectors: u32,
     clusters: u32,
 }
 
 impl Layout {
     fn of(size: usize) -> Option<Self> {
-        let sectors = size / SECTOR;
-        // The smallest table that has an entry for each cluster behind it, and the two that are none.
-        let fat_sectors = (1..sectors).find(|fat| {
-            (sectors.saturating_sub(RESERVED + COPIES * fat) + 2) * 4 <= fat * SECTOR
-        })?;
-        let clusters = sectors.checked_sub(RESERVED + COPIES * fat_sectors)?;
+        let sectors = u32::try_from(size / SECTOR).ok()?;
+        let before = |fat: u32| u32::from(RESERVED) + u32::from(COPIES) * fat;
+        // The smallest table with an entry (of four bytes) for each cluster behind it, and for the two
+        // numbers that are none.
+        let entries = |fat: u32| fat * ENTRIES;
+        let fat_sectors = (1..sectors / 4)
+            .find(|fat| sectors.saturating_sub(before(*fat)) + 2 <= entries(*fat))?;
         // Fewer would make it FAT16.
-        let clusters = u32::try_from(clusters).ok().filter(|clusters| *clusters >= 65_525)?;
-        Some(Self { sectors: u32::try_from(sectors).ok()?, fat_sectors, clusters })
+        let clusters = sectors.checked_sub(before(fat_sectors)).filter(|c| *c >= 65_525)?;
+        Some(Self { sectors, fat_sectors, clusters })
     }
 
     /// Where a cluster lies.
     fn cluster(&self, number: u32) -> usize {
-        (RESERVED + COPIES * self.fat_sectors + (number - ROOT) as usize) * SECTOR
+        let before = u32::from(RESERVED) + u32::from(COPIES) * self.fat_sectors;
+        (before + number - ROOT) as usize * SECTOR
     }
 
     fn boot_sector(&self) -> [u8; SECTOR] {
@@ -102,14 +106,14 @@ impl Layout {
         put(0, &[0xeb, 0x58, 0x90]);
         put(3, b"CASEMATE");
         put(11, &[0x00, 0x02, 1]);
-        put(14, &[RESERVED as u8, 0, COPIES as u8]);
+        put(14, &[RESERVED, 0, COPIES]);
         // Medium: fixed disk. Geometry as nobody uses it any more.
         put(21, &[0xf8]);
         put(24, &[63, 0, 255, 0]);
         put(32, &self.sectors.to_le_bytes());
-        put(36, &(self.fat_sectors as u32).to_le_bytes());
+        put(36, &self.fat_sectors.to_le_bytes());
         put(44, &ROOT.to_le_bytes());
-        put(48, &[1, 0, BACKUP as u8, 0]);
+        put(48, &[1, 0, BACKUP, 0]);
         put(64, &[0x80, 0, 0x29]);
         put(67, &SERIAL.to_le_bytes());
         put(71, LABEL);

@@ -3,6 +3,7 @@
 
 use std::{
     fs::{self, File},
+    io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -21,6 +22,13 @@ use casemate_image::{
     uki::{self, Parts},
 };
 use clap::{Parser, Subcommand};
+
+/// Writes a line of the result to stdout; a reader who has seen enough is no error.
+macro_rules! show {
+    ($($arguments:tt)*) => {
+        drop(writeln!(std::io::stdout(), $($arguments)*))
+    };
+}
 
 /// Version of the image: the workspace's.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -167,17 +175,17 @@ fn run(command: Command) -> Result<()> {
             let tests = tss::prefix(&fetched, Variant::Tests)?;
             let firmware = tss::prefix(&fetched, Variant::Firmware)?;
             tss::link(&tests, &root.join("target"))?;
-            println!("{}\n{}", tests.display(), firmware.display());
+            show!("{}\n{}", tests.display(), firmware.display());
             Ok(())
         }
         Command::Kernel { locked } => {
             let fetched = kernel::source(&Lock::read(&root.join(Lock::FILE))?, &archive, locked)?;
-            println!("{}", kernel::build(&fetched)?.bz_image.display());
+            show!("{}", kernel::build(&fetched)?.bz_image.display());
             Ok(())
         }
         Command::Firmware { locked } => {
             let (init, _) = firmware(&root, &archive, locked)?;
-            println!("{}", init.display());
+            show!("{}", init.display());
             Ok(())
         }
         Command::Build { anchors, out, init, locked } => {
@@ -191,18 +199,18 @@ fn run(command: Command) -> Result<()> {
             };
             let manifest = sign::sign(&dir, key, &certificate, state_mib * MIB)?;
             let image = manifest.image().context("signed just now")?;
-            println!("pcr11         {}", image.pcr11);
-            println!("authenticode  {}", image.authenticode);
-            println!("esp           {}", image.esp);
+            show!("pcr11         {}", image.pcr11);
+            show!("authenticode  {}", image.authenticode);
+            show!("esp           {}", image.esp);
             for name in [SIGNED, ESP, DISK, MANIFEST] {
-                println!("wrote         {}", dir.join(name).display());
+                show!("wrote         {}", dir.join(name).display());
             }
             Ok(())
         }
         Command::Verify { disk, manifest, certificate } => {
             let manifest = manifest::read(&manifest)?;
             for line in sign::verify(&disk, &manifest, certificate.as_deref())? {
-                println!("{line}");
+                show!("{line}");
             }
             Ok(())
         }
@@ -215,14 +223,14 @@ fn lock(root: &Path, archive: &Archive, update: bool) -> Result<()> {
     let mut lock = Lock::read(&path)?;
     for source in &mut lock.source {
         if !update {
-            println!("{:14} {:18} {}", source.name, source.version, source.sha256);
+            show!("{:14} {:18} {}", source.name, source.version, source.sha256);
             continue;
         }
         let newest = archive.newest(source)?;
         if newest.sha256 == source.sha256 {
-            println!("{:14} {:18} is the newest", source.name, source.version);
+            show!("{:14} {:18} is the newest", source.name, source.version);
         } else {
-            println!("{:14} {:18} -> {}", source.name, source.version, newest.version);
+            show!("{:14} {:18} -> {}", source.name, source.version, newest.version);
             source.version = newest.version;
             source.sha256 = newest.sha256;
         }
@@ -273,11 +281,11 @@ fn build(
     fs::write(out.join(UNSIGNED), &unsigned)?;
     fs::write(out.join(MANIFEST), manifest.to_json())?;
     fs::write(out.join("sbom.json"), serde_json::to_string_pretty(&bom)? + "\n")?;
-    println!("uki_bytes     {}", unsigned.len());
-    println!("pcr11         {}", manifest.pcr11);
-    println!("authenticode  {}", manifest.authenticode);
+    show!("uki_bytes     {}", unsigned.len());
+    show!("pcr11         {}", manifest.pcr11);
+    show!("authenticode  {}", manifest.authenticode);
     for name in [UNSIGNED, MANIFEST, "sbom.json"] {
-        println!("wrote         {}", out.join(name).display());
+        show!("wrote         {}", out.join(name).display());
     }
     Ok(())
 }
@@ -305,7 +313,7 @@ fn flash(dir: &Path, to: &Path, erase: bool) -> Result<()> {
     let mut disk = File::options().read(true).write(true).open(to)?;
     disk::write(&mut disk, &esp)?;
     for line in sign::verify(to, &manifest, None)? {
-        println!("{line}");
+        show!("{line}");
     }
     Ok(())
 }
