@@ -105,7 +105,7 @@ impl Owner {
             EkTemplate::P256 => CERTIFICATE_P256,
             EkTemplate::P384 => CERTIFICATE_P384,
         };
-        self.with_index(session, index, |owner, handle| {
+        let read = self.with_index(session, index, |owner, handle| {
             let (public, _) = owner.command(&[session.covering(Cover::Response)], |context| {
                 context.nv_read_public(handle)
             })?;
@@ -126,8 +126,12 @@ impl Owner {
                 bytes.extend_from_slice(&read);
             }
             Ok(der(bytes))
-        })
-        .map(Option::flatten)
+        });
+        match read {
+            // A maker may keep it from being read by its own authorisation: the EK is pinned anyway.
+            Err(TpmError::Response(_)) => Ok(None),
+            read => read.map(Option::flatten),
+        }
     }
 }
 

@@ -113,12 +113,18 @@ impl Owner {
     fn open(tcti: &str, template: Option<EkTemplate>) -> Result<Self, TpmError> {
         let config = TctiNameConf::from_str(tcti).map_err(|_| TpmError::Absent)?;
         let mut context = Context::new(config).map_err(|_| TpmError::Absent)?;
-        let template = match template {
+        let wanted = match template {
             Some(template) => template,
             None if super::identity::has_p384_certificate(&mut context) => EkTemplate::P384,
             None => EkTemplate::P256,
         };
-        let (ek, ek_public) = endorsement_key(&mut context, template)?;
+        let (template, (ek, ek_public)) = match endorsement_key(&mut context, wanted) {
+            // A certificate for a curve that the TPM does not have: nobody asked for this template.
+            Err(TpmError::Response(_)) if template.is_none() && wanted == EkTemplate::P384 => {
+                (EkTemplate::P256, endorsement_key(&mut context, EkTemplate::P256)?)
+            }
+            made => (wanted, made?),
+        };
         Ok(Self { context, ek, ek_template: template, ek_public, srk: None })
     }
 
