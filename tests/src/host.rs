@@ -17,7 +17,7 @@ use casemate_appliance::{
     state::{Blocks, State, disk::Disk},
     tpm::Tpm,
 };
-use casemate_formats::{audit::record::Stamp, bundle::Bundle, digest::Digest, measure};
+use casemate_formats::{anchors::Anchors, audit::record::Stamp, bundle::Bundle, digest::Digest, measure};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -57,11 +57,14 @@ pub struct Options {
     pub proxy: Option<Proxy>,
     /// Changes the first bundle before it is signed.
     pub change: Option<Change>,
+    /// Anchors of a site that the tools made, in place of a throwaway one; then it starts
+    /// [`Until::Unprovisioned`], because nobody here has that site's keys.
+    pub anchors: Option<Anchors>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { until: Until::Operational, port: 0, proxy: None, change: None }
+        Self { until: Until::Operational, port: 0, proxy: None, change: None, anchors: None }
     }
 }
 
@@ -92,16 +95,22 @@ impl Host {
     /// # Errors
     /// See [`Self::start`].
     pub fn with(options: Options) -> Result<Self> {
-        let site = Arc::new(Site::new()?);
+        let mut site = Site::new()?;
+        let mut until = options.until;
+        if let Some(anchors) = options.anchors {
+            site.anchors = anchors;
+            until = Until::Unprovisioned;
+        }
+        let site = Arc::new(site);
         let tpm = SoftTpm::blank()?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
         let remote = Remote { image: site.image(), site, address, ek: String::new(), bundle: None };
         let mut host = Self { remote, running: None, tpm };
         host.power_on(options.proxy)?;
-        if options.until != Until::Unprovisioned {
+        if until != Until::Unprovisioned {
             host.list(options.change)?;
         }
-        if options.until == Until::Operational {
+        if until == Until::Operational {
             host.establish()?;
         }
         Ok(host)

@@ -154,6 +154,9 @@ impl Call<'_> {
     /// Notes how a call that is no item ended, before it is answered.
     async fn noted(&self, answer: Result<Reply, Refusal>) -> Result<Reply, Refusal> {
         match (self.route.audit, self.client) {
+            // The log has noted it as `Collected`, which wakes no collector; a call would, for ever.
+            (AuditClass::Reserved, _)
+                if answer.is_ok() && self.route.endpoint == Endpoint::AuditCollected => {}
             (AuditClass::Reserved, Some(client)) => {
                 let outcome = match &answer {
                     Ok(_) => Outcome::Done,

@@ -21,6 +21,8 @@ use crate::{
 
 /// How long a box holds a question for new blocks; it closes one a second after its first record.
 const WAIT: Duration = Duration::from_secs(30);
+/// The same with `--once`: long enough for the open block to close.
+const WAIT_ONCE: Duration = Duration::from_secs(3);
 
 /// The audit log.
 #[derive(Debug, clap::Subcommand)]
@@ -46,7 +48,7 @@ pub struct Follow {
     /// Directory of collected logs.
     #[arg(long, value_name = "DIR", default_value = "audit")]
     into: PathBuf,
-    /// Stop when everything that is closed now was collected.
+    /// Stop when everything that happened until now was collected.
     #[arg(long)]
     once: bool,
 }
@@ -112,13 +114,14 @@ impl Follow {
                 let next = collection.size();
                 let _: Collected = connection.post("/v1/audit/collected", &Collected { next })?;
                 output.note(format_args!("{origin}: {next} blocks verified, acknowledged"));
+                continue;
             }
-            if self.once && before == collection.size() {
+            // While a collector waits, the box closes a block a second after its first record.
+            let wait = if self.once { WAIT_ONCE } else { WAIT };
+            let path = format!("/v1/audit/blocks?from={before}&wait={}", wait.as_secs());
+            let page: Blocks = connection.get_waiting(&path, wait)?;
+            if self.once && page.blocks.is_empty() {
                 break;
-            }
-            if before == collection.size() {
-                let path = format!("/v1/audit/blocks?from={before}&wait={}", WAIT.as_secs());
-                let _: Blocks = connection.get_waiting(&path, WAIT)?;
             }
         }
         output.result(

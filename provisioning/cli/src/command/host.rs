@@ -95,7 +95,7 @@ impl Add {
         if images.is_empty() {
             return Err(Failure::refused("no-image", "the site lists no image yet")
                 .expected("the image that the box runs, in images.toml")
-                .next("`casemate site image MANIFEST` lists one"));
+                .next("`casemate bundle add-image MANIFEST` lists one"));
         }
         let known = site.hosts()?;
         let mut connection = reach::stranger(&self.address)?;

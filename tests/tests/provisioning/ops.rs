@@ -1,0 +1,234 @@
+//! People with the tool: a site's directory, signers' and custodians' keys, and a way to run `casemate`
+//! as they do.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use casemate_formats::{
+    anchors::Anchors,
+    digest::Digest,
+    manifest::{FORMAT, File, Manifest, Signed},
+};
+use casemate_tests::{
+    host::{Host, Options},
+    site::SECTIONS,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Custodians of the site; two of them open the root.
+pub const CUSTODIANS: [&str; 3] = ["ann", "bob", "cyd"];
+/// Clients and what stands below their keys in bundle.toml.
+pub const CLIENTS: [(&str, &str); 3] = [
+    ("audit", "roles = [\"audit\"]"),
+    ("ops", "roles = [\"operate\", \"monitor\"]"),
+    ("rails", "keyrings.pii = [\"encrypt\", \"decrypt\"]"),
+];
+
+pub struct Ops {
+    folder: TempDir,
+}
+
+/// What a run of the tool gave.
+#[derive(Debug)]
+pub struct Run {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Run {
+    /// Its JSON document; the run must have succeeded.
+    pub fn ok(&self) -> Value {
+        assert_eq!(self.code, 0, "{self:?}");
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Its refusal, by code; it must say what was expected or what to do.
+    pub fn refused(&self) -> String {
+        assert_eq!(self.code, 1, "{self:?}");
+        let value: Value = serde_json::from_str(&self.stdout).expect("a JSON document");
+        let failure = &value["failure"];
+        assert!(failure["next"].is_string(), "{self:?}");
+        failure["code"].as_str().expect("a code").to_owned()
+    }
+}
+
+impl Ops {
+    /// A new site by `casemate site init`, with a listed image and listed clients.
+    pub fn new() -> Result<Self> {
+        let ops = Self { folder: TempDir::new()? };
+        let mut init = vec!["site".into(), "init".into(), ops.text("site")];
+        init.extend(["--namespace".into(), "example".into(), "--threshold".into(), "2".into()]);
+        for signer in ["s0", "s1", "s2"] {
+            let mut command = Command::new("ssh-keygen");
+            command.args(["-q", "-t", "ed25519", "-N", "", "-C", signer, "-f"]);
+            succeed(command.arg(ops.path(signer)))?;
+            init.extend(["--signer".into(), ops.text(&format!("{signer}.pub"))]);
+        }
+        for custodian in CUSTODIANS {
+            let key = ops.path(&format!("{custodian}.age"));
+            succeed(Command::new("age-keygen").arg("-o").arg(&key))?;
+            let recipient = succeed(Command::new("age-keygen").arg("-y").arg(&key))?;
+            init.extend(["--custodian".into(), format!("{custodian}={}", recipient.trim())]);
+        }
+        init.extend(["--custodian-threshold".into(), "2".into()]);
+        ops.run(&init.iter().map(String::as_str).collect::<Vec<_>>()).ok();
+        fs::write(
+            ops.path("manifest.json"),
+            manifest(&fs::read(ops.path("site/anchors"))?).to_json(),
+        )?;
+        ops.run(&["bundle", "add-image", "--site", &ops.text("site"), &ops.text("manifest.json")])
+            .ok();
+        ops.list_clients()?;
+        Ok(ops)
+    }
+
+    fn list_clients(&self) -> Result<()> {
+        let file = self.path("site/bundle.toml");
+        let mut text = fs::read_to_string(&file)?;
+        let (head, root) = text.split_once("\n[root]").context("a [root] table")?;
+        let mut lines = String::from(
+            "\n[[keyring]]\nname = \"pii\"\ncontext = [\"column\", \"user\"]\nversions = [1]\n",
+        );
+        for (name, roles) in CLIENTS {
+            let made = self.run(&["client", "new", name, "--out", &self.text("clients")]).ok();
+            let key = made["spki_sha256"].as_str().context("a digest")?;
+            lines.push_str(&format!(
+                "\n[[client]]\nname = \"{name}\"\nkeys = [\"{key}\"]\n{roles}\n"
+            ));
+        }
+        text = format!("{head}\n{lines}\n[root]{root}");
+        fs::write(file, text)?;
+        Ok(())
+    }
+
+    /// A box of this site, on and without a bundle.
+    pub fn boot(&self) -> Result<Host> {
+        let anchors = Anchors::decode(&fs::read(self.path("site/anchors"))?)?;
+        Host::with(Options { anchors: Some(anchors), ..Options::default() })
+    }
+
+    /// `casemate … --json`, in the folder of these people.
+    pub fn run(&self, arguments: &[&str]) -> Run {
+        let out = Command::new(env!("CARGO_BIN_EXE_casemate-tool"))
+            .args(arguments)
+            .arg("--json")
+            .current_dir(self.folder.path())
+            .output()
+            .expect("the tool starts");
+        Run {
+            code: out.status.code().expect("an exit code"),
+            stdout: String::from_utf8(out.stdout).expect("text"),
+            stderr: String::from_utf8(out.stderr).expect("text"),
+        }
+    }
+
+    /// `casemate … --site site --json`.
+    pub fn on_site(&self, arguments: &[&str]) -> Run {
+        self.run(&[arguments, &["--site", &self.text("site")]].concat())
+    }
+
+    /// `casemate … --site site --host alpha --client NAME --json`.
+    pub fn on_host(&self, arguments: &[&str], client: &str) -> Run {
+        let client = self.text(&format!("clients/{client}"));
+        self.on_site(&[arguments, &["--host", "alpha", "--client", &client]].concat())
+    }
+
+    /// `casemate host add alpha` with this fingerprint.
+    pub fn host_add(&self, host: &Host, ek: &str) -> Run {
+        let address = host.address.to_string();
+        self.on_site(&["host", "add", "alpha", "--address", &address, "--ek", ek, "--yes"])
+    }
+
+    /// Builds, signs by two, pushes; what the box answered.
+    pub fn bundle(&self) -> Value {
+        self.on_site(&["bundle", "build"]).ok();
+        let (s0, s1) = (self.text("s0"), self.text("s1"));
+        self.on_site(&["bundle", "sign", "--key", &s0, "--key", &s1, "--yes"]).ok();
+        self.on_site(&["bundle", "push", "--host", "alpha"]).ok()[0]["answer"].clone()
+    }
+
+    /// Genesis, every acknowledgement, the bundle that names the root.
+    pub fn establish(&self) -> Value {
+        let made = self.on_host(&["genesis", "run"], "ops").ok();
+        let file = made["file"].as_str().expect("a file").to_owned();
+        for custodian in CUSTODIANS {
+            let identity = self.text(&format!("{custodian}.age"));
+            let out = self.text("shares");
+            let ack = ["share", "ack", &file, "--identity", &identity, "--out", &out];
+            self.on_site(&ack).ok();
+        }
+        self.on_site(&["bundle", "new"]).ok();
+        self.bundle()
+    }
+
+    /// curl, as the application calls it: status and JSON.
+    pub fn curl(&self, host: &Host, path: &str, body: &Value) -> Result<(u16, Value)> {
+        let connect = format!("alpha.example.casemate:8443:{}", host.address);
+        let out = succeed(
+            Command::new("curl")
+                .args(["--silent", "--show-error", "--connect-to", &connect])
+                .arg("--cacert")
+                .arg(self.path("site/authorities.pem"))
+                .arg("--cert")
+                .arg(self.path("clients/rails.crt"))
+                .arg("--key")
+                .arg(self.path("clients/rails.key"))
+                .args(["--header", "content-type: application/json"])
+                .args(["--data", &body.to_string(), "--write-out", "\n%{http_code}"])
+                .arg(format!("https://alpha.example.casemate:8443{path}")),
+        )?;
+        let (text, status) = out.trim_end().rsplit_once('\n').context("a status line")?;
+        Ok((status.parse()?, serde_json::from_str(text)?))
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn text(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// The manifest of the image that boxes here pretend to run.
+fn manifest(anchors: &[u8]) -> Manifest {
+    let image = casemate_tests::firmware_log::FirmwareLog::image(
+        &SECTIONS,
+        Digest::sha256(b"a signed UKI"),
+        Digest::sha256(b"an ESP"),
+    );
+    let file = |sha256| File { bytes: 1, sha256 };
+    Manifest {
+        format: FORMAT,
+        version: "0.1.0".into(),
+        namespace: "example".into(),
+        anchors: Digest::sha256(anchors),
+        pcr11: image.pcr11,
+        authenticode: image.authenticode,
+        unsigned: file(Digest::sha256(b"an unsigned UKI")),
+        signed: Some(Signed {
+            uki: file(Digest::sha256(b"a signed UKI's file")),
+            esp: file(image.esp),
+            certificate: Digest::ZERO,
+        }),
+        sections: vec![],
+        sources: vec![],
+        packages: vec![],
+    }
+}
+
+fn succeed(command: &mut Command) -> Result<String> {
+    let out = command.output().with_context(|| format!("{command:?} does not start"))?;
+    ensure!(out.status.success(), "{command:?}: {}", String::from_utf8_lossy(&out.stderr));
+    Ok(String::from_utf8(out.stdout)?)
+}
