@@ -17,7 +17,9 @@ use casemate_appliance::{
     state::{Blocks, State, disk::Disk},
     tpm::Tpm,
 };
-use casemate_formats::{anchors::Anchors, audit::record::Stamp, bundle::Bundle, digest::Digest, measure};
+use casemate_formats::{
+    anchors::Anchors, audit::record::Stamp, bundle::Bundle, digest::Digest, measure,
+};
 use tokio::sync::oneshot;
 
 use crate::{

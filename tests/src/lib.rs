@@ -1,6 +1,7 @@
 //! Tests across rooms: what they share.
 
 pub mod age;
+pub mod alone;
 pub mod calls;
 pub mod client;
 pub mod crates;

@@ -6,7 +6,7 @@ use std::{
     io::{Read as _, Write as _},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
     time::Duration,
 };
 
@@ -17,15 +17,10 @@ use casemate_qemu::{
 };
 use tempfile::TempDir;
 
+use crate::alone::alone;
+
 /// Where swtpm keeps what a TPM keeps without power.
 const NON_VOLATILE: &str = "tpm2-00.permall";
-
-/// Starts swtpm with none of this process's files: the TSS connects anew for every command and does
-/// not mark its sockets, so a TPM started meanwhile would keep another one's line busy for ever.
-const ALONE: &str = r#"
-for n in /proc/self/fd/*; do n=${n##*/}; [ "$n" -gt 2 ] && exec {n}>&-; done
-exec swtpm "$@"
-"#;
 
 /// A TPM that runs.
 pub struct SoftTpm {
@@ -171,9 +166,9 @@ impl SoftTpm {
             let _ = fs::remove_file(stale);
         }
         // The TSS finds the control socket by adding `.ctrl` to the path.
-        let mut command = Command::new("bash");
+        // A TPM that is started while another one works must not keep that one's line busy.
+        let mut command = alone("swtpm");
         command
-            .args(["-c", ALONE, "swtpm"])
             .args(["socket", "--tpm2", "--flags", "startup-clear", "--tpmstate"])
             .arg(format!("dir={}", self.state.display()))
             .arg("--server")

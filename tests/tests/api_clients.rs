@@ -7,6 +7,7 @@ use std::{
 };
 
 use casemate_tests::{
+    alone::alone,
     calls::{context, encrypt_item},
     host::Host,
     site::{HOST, PII},
@@ -32,7 +33,7 @@ fn curl_works_with_authority_and_client_certificate_and_without_either_is_refuse
     let file = |name: &str| folder.path().join(name).display().to_string();
     let name = format!("{HOST}.example.casemate:{}", host.address.port());
     let curl = |arguments: &[&str], body: &str| {
-        let mut command = Command::new("curl");
+        let mut command = alone("curl");
         command.args(["-sS", "--connect-to"]).arg(format!("{name}:{}", host.address));
         command.args(arguments);
         run(&mut command, body)
@@ -60,7 +61,7 @@ fn rubys_net_http_works_keeps_its_connection_and_notices_when_it_is_closed() {
     let folder = TempDir::new().expect("a folder");
     host.write_files(folder.path()).expect("files");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/net_http.rb");
-    let mut child = Command::new("ruby")
+    let mut child = alone("ruby")
         .args([script, &host.address.ip().to_string(), &host.address.port().to_string()])
         .arg(format!("{HOST}.example.casemate"))
         .arg(folder.path())

@@ -3,7 +3,6 @@
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
-    process::Command,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -13,6 +12,7 @@ use casemate_formats::{
     request::{Ask, Request, credential},
 };
 use casemate_tests::{
+    alone::alone,
     calls::{context, decrypt, decrypt_item, encrypt, encrypt_item, plaintext},
     client::{Answer, Connection},
     host::Host,
@@ -284,7 +284,7 @@ fn plain_http_is_closed_cleanly_and_tls_1_2_is_refused() {
     assert_eq!(answer.first(), Some(&21), "{answer:?}");
 
     for (version, expected) in [("-tls1_2", false), ("-tls1_3", true)] {
-        let done = Command::new("openssl")
+        let done = alone("openssl")
             .args(["s_client", version, "-connect", &host.address.to_string()])
             .stdin(std::process::Stdio::null())
             .output()

@@ -14,6 +14,7 @@ use casemate_formats::{
     manifest::{FORMAT, File, Manifest, Signed},
 };
 use casemate_tests::{
+    alone::alone,
     host::{Host, Options},
     site::SECTIONS,
 };
@@ -65,15 +66,15 @@ impl Ops {
         let mut init = vec!["site".into(), "init".into(), ops.text("site")];
         init.extend(["--namespace".into(), "example".into(), "--threshold".into(), "2".into()]);
         for signer in ["s0", "s1", "s2"] {
-            let mut command = Command::new("ssh-keygen");
+            let mut command = alone("ssh-keygen");
             command.args(["-q", "-t", "ed25519", "-N", "", "-C", signer, "-f"]);
             succeed(command.arg(ops.path(signer)))?;
             init.extend(["--signer".into(), ops.text(&format!("{signer}.pub"))]);
         }
         for custodian in CUSTODIANS {
             let key = ops.path(&format!("{custodian}.age"));
-            succeed(Command::new("age-keygen").arg("-o").arg(&key))?;
-            let recipient = succeed(Command::new("age-keygen").arg("-y").arg(&key))?;
+            succeed(alone("age-keygen").arg("-o").arg(&key))?;
+            let recipient = succeed(alone("age-keygen").arg("-y").arg(&key))?;
             init.extend(["--custodian".into(), format!("{custodian}={}", recipient.trim())]);
         }
         init.extend(["--custodian-threshold".into(), "2".into()]);
@@ -115,7 +116,7 @@ impl Ops {
 
     /// `casemate … --json`, in the folder of these people.
     pub fn run(&self, arguments: &[&str]) -> Run {
-        let out = Command::new(env!("CARGO_BIN_EXE_casemate-tool"))
+        let out = alone(env!("CARGO_BIN_EXE_casemate-tool"))
             .args(arguments)
             .arg("--json")
             .current_dir(self.folder.path())
@@ -171,7 +172,7 @@ impl Ops {
     pub fn curl(&self, host: &Host, path: &str, body: &Value) -> Result<(u16, Value)> {
         let connect = format!("alpha.example.casemate:8443:{}", host.address);
         let out = succeed(
-            Command::new("curl")
+            alone("curl")
                 .args(["--silent", "--show-error", "--connect-to", &connect])
                 .arg("--cacert")
                 .arg(self.path("site/authorities.pem"))

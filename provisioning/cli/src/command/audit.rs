@@ -102,11 +102,11 @@ impl Follow {
         let origin = format!("{namespace}/{}/{}", listed.host.name, claims.log_id);
         let mut collection = Collection::open(&self.into, &origin, claims.checkpoint_key)?;
         let connection = &mut listed.connection;
+        let mut waited = false;
         loop {
             let note = connection.get_bytes("/v1/audit/checkpoint")?;
             let signed = collection.next_checkpoint(&note)?;
-            let before = collection.size();
-            if signed.size > before {
+            if signed.size > collection.size() {
                 collection.extend(&note, &signed, |from| {
                     let page: Blocks = connection.get(&format!("/v1/audit/blocks?from={from}"))?;
                     Ok(page.blocks)
@@ -114,15 +114,16 @@ impl Follow {
                 let next = collection.size();
                 let _: Collected = connection.post("/v1/audit/collected", &Collected { next })?;
                 output.note(format_args!("{origin}: {next} blocks verified, acknowledged"));
-                continue;
+            }
+            if self.once && waited {
+                break;
             }
             // While a collector waits, the box closes a block a second after its first record.
             let wait = if self.once { WAIT_ONCE } else { WAIT };
-            let path = format!("/v1/audit/blocks?from={before}&wait={}", wait.as_secs());
-            let page: Blocks = connection.get_waiting(&path, wait)?;
-            if self.once && page.blocks.is_empty() {
-                break;
-            }
+            let path =
+                format!("/v1/audit/blocks?from={}&wait={}", collection.size(), wait.as_secs());
+            let _: Blocks = connection.get_waiting(&path, wait)?;
+            waited = true;
         }
         output.result(
             format_args!("{origin}: {} blocks verified and kept", collection.size()),
