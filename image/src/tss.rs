@@ -16,10 +16,13 @@ use crate::{
 };
 
 /// Each patch must apply without fuzz, or the build ends.
-const PATCHES: [(&str, &str); 1] = [(
-    "tpm2-tss-ecdh-leading-zeros.patch",
-    include_str!("../patches/tpm2-tss-ecdh-leading-zeros.patch"),
-)];
+const PATCHES: [(&str, &str); 2] = [
+    (
+        "tpm2-tss-ecdh-leading-zeros.patch",
+        include_str!("../patches/tpm2-tss-ecdh-leading-zeros.patch"),
+    ),
+    ("tpm2-tss-close-on-exec.patch", include_str!("../patches/tpm2-tss-close-on-exec.patch")),
+];
 /// Counted up when this file builds something else from the same inputs.
 const RECIPE: &str = "1";
 const FLAGS: [&str; 17] = [

@@ -160,9 +160,10 @@ fn when_the_port_closes_everybody_is_told() {
     let mut host = Host::start().expect("a box");
     let mut idle = host.client("web").and_then(|c| c.connect()).expect("a connection");
     encrypt(&mut idle, "1", b"value").expect("a token");
-    let fresh = host.nobody().and_then(|c| c.connect()).expect("a connection");
+    let mut strange = host.nobody().and_then(|c| c.connect()).expect("a connection");
+    strange.send("GET", "/livez", &[], None).expect("an answer");
     let told = std::thread::scope(|scope| {
-        let told = [idle, fresh].map(|mut c| scope.spawn(move || c.read_to_close()));
+        let told = [idle, strange].map(|mut c| scope.spawn(move || c.read_to_close()));
         host.power_off().expect("a clean end");
         told.map(|t| t.join().expect("no panic"))
     });

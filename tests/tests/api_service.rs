@@ -85,7 +85,7 @@ fn the_largest_value_fits_and_one_byte_more_is_refused_by_name() {
     let token = encrypt(&mut web, "1", &largest).expect("a token");
     let answer = decrypt(&mut web, "1", &token).expect("an answer");
     assert_eq!(plaintext(&answer).expect("the value"), largest);
-    let item = encrypt_item(PII, &context("1"), &[0; 64 * 1024 + 1]);
+    let item = encrypt_item(PII, &context("1"), &vec![0; 64 * 1024 + 1]);
     let answer = web.post("/v1/encrypt", item.to_string().as_bytes()).expect("an answer");
     assert_eq!(answer.code().expect("a problem"), "value-too-large");
     let token = encrypt(&mut web, "1", b"").expect("also nothing is a value");

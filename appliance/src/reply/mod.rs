@@ -143,10 +143,7 @@ impl Proven {
         answer: Result<Reply, Refusal>,
         id: &str,
     ) -> Self {
-        let answer = match proof {
-            Ok(Recorded { .. }) => answer,
-            Err(unavailable) => Err(unavailable.into()),
-        };
+        let answer = proof.map_err(Refusal::from).and(answer);
         Self(answer.unwrap_or_else(|refusal| refusal.into_reply_to(id)))
     }
 

@@ -11,6 +11,7 @@ use casemate_core::{
     keyring::{Day, Keyrings},
     phase::Phase,
     policy::Policy,
+    root::Chain,
     x509::Authority,
 };
 use casemate_formats::{
@@ -31,7 +32,7 @@ use super::{
     tls::{self, Shown, TlsKey},
 };
 use crate::{
-    audit::{Log, Start, Terms, TickCounter, TickError},
+    audit::{Log, Start, StartError, Terms, TickCounter, TickError},
     life::{Life, Origin},
     state::Ring,
     tpm::{Counter, Tpm},
@@ -39,6 +40,9 @@ use crate::{
 
 /// How long the answer to a retiring bundle has to get out before the machine reboots.
 const RETIRE_DELAY: Duration = Duration::from_millis(500);
+
+/// Refused bundles that are recorded in one boot; the operators' mistakes of a bad day.
+const REFUSED: usize = 32;
 
 /// What is true from the opening of the port to the end of this boot.
 pub struct BootFacts {
@@ -85,6 +89,7 @@ pub struct House {
     pub(super) room: Room,
     /// What orders for this boot must name; used once (orders themselves come later).
     pub(super) order_challenge: Digest,
+    refused: Mutex<heapless::Vec<Digest, REFUSED>>,
     shown: Arc<Shown>,
     life: Mutex<Life>,
     /// Taken when the log starts.
@@ -132,6 +137,7 @@ impl House {
             gate: Arc::new(Gate::new()),
             room: Room::default(),
             order_challenge: challenge()?,
+            refused: Mutex::default(),
             shown,
             life: Mutex::new(life),
             ring: Mutex::new(Some(ring)),
@@ -177,36 +183,55 @@ impl House {
         }
     }
 
-    /// Keyrings, once the log runs: without a log nothing may be decrypted.
+    /// Certificate, log and keyrings. Without a log nothing may be decrypted; the certificate is
+    /// shown all the same, so that clients are told why.
     fn serving(&self, life: &Life, bundle: &Bundle, host: &Host) -> Option<Keyrings> {
         let chain = life.chain()?;
-        let terms = terms(bundle);
-        let mut unused = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        match unused.as_ref() {
-            None => self.log.terms(terms),
-            Some(ring) => {
-                let start = Start {
-                    ring: ring.clone(),
-                    chain: &chain,
-                    namespace: bundle.site.namespace.clone(),
-                    host: host.name.clone(),
-                    from_blob: life.origin() == Some(Origin::Blob),
-                    tick: Box::new(Tick(self.tpm.clone())),
-                    terms,
-                };
-                // After an error the next bundle tries again.
-                self.log.start(start, &mut |_| {}).ok()?;
-                *unused = None;
-            }
-        }
+        let namespace = &bundle.site.namespace;
         let serving = bundle.root.established.as_ref()?.serving;
-        let authority = Authority::new(&*chain.ca_seed(serving)?, &bundle.site.namespace, serving);
+        let authority = Authority::new(&*chain.ca_seed(serving)?, namespace, serving);
         let mut addresses = self.boot.addresses.clone();
         addresses.extend(host.network.addresses.iter().map(|prefix| prefix.address));
-        let names = names(Some(&host.name), Some(&bundle.site.namespace));
+        let names = names(Some(&host.name), Some(namespace));
         let certificate = self.tls_key.certify(&names, &addresses, Some(&authority)).ok()?;
         self.shown.replace(certificate);
+        self.log_runs(&chain, life, bundle, host).ok()?;
         Keyrings::new(bundle, &chain)
+    }
+
+    /// Starts the log, or tells it the new terms. After an error the next bundle tries again.
+    fn log_runs(
+        &self,
+        chain: &Chain,
+        life: &Life,
+        bundle: &Bundle,
+        host: &Host,
+    ) -> Result<(), StartError> {
+        let terms = terms(bundle);
+        let mut unused = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(ring) = unused.as_ref() else {
+            self.log.terms(terms);
+            return Ok(());
+        };
+        let start = Start {
+            ring: ring.clone(),
+            chain,
+            namespace: bundle.site.namespace.clone(),
+            host: host.name.clone(),
+            from_blob: life.origin() == Some(Origin::Blob),
+            tick: Box::new(Tick(self.tpm.clone())),
+            terms,
+        };
+        self.log.start(start, &mut |_| {})?;
+        *unused = None;
+        Ok(())
+    }
+
+    /// Whether this refused bundle is to be recorded: each one once a boot, and a bounded number of
+    /// them, because whoever holds an old bundle can send it again for ever.
+    pub(super) fn is_new_refusal(&self, digest: Digest) -> bool {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        !refused.contains(&digest) && refused.push(digest).is_ok()
     }
 
     /// Whether the machine's clock can be right: not before the bundle in force was issued.

@@ -46,7 +46,7 @@ pub(in crate::serve) async fn post(call: &Call<'_>, body: &[u8]) -> Result<Reply
         }
         Err(refused) => {
             // Anyone can send bytes: what too few signed is counted, what enough signed is noted.
-            if refused.bundle.is_some() {
+            if refused.bundle.is_some_and(|(_, digest)| call.house.is_new_refusal(digest)) {
                 let code = Slug::fixed(refused.code.slug());
                 call.log().record(Event::BundleRefused { code, bundle: refused.bundle }).await?;
             }
