@@ -25,8 +25,6 @@ use casemate_formats::audit::record::Stamp;
 const DEFAULT_PORT: u16 = 8443;
 /// How long the port waits for an address. Without one it opens all the same: addresses may come.
 const ADDRESS_PATIENCE: Duration = Duration::from_secs(5);
-/// The firmware's event log (securityfs).
-const EVENT_LOG: &str = "/sys/kernel/security/tpm0/binary_bios_measurements";
 
 fn main() {
     // Before anything that the compiler could have made from what this processor lacks.
@@ -52,7 +50,7 @@ fn boot() -> Result<Infallible, Stop> {
 
 /// From here on nothing can unseal: there may be a network.
 fn serve(left: Left) -> Result<Infallible, Stop> {
-    let Left { life, tpm, state, image } = left;
+    let Left { life, tpm, state, event_log, image } = left;
     let network = life.host().map(|host| host.network.clone());
     let network = network::start(network).map_err(Refusal::Network)?;
 
@@ -72,7 +70,7 @@ fn serve(left: Left) -> Result<Infallible, Stop> {
         network.addresses(ADDRESS_PATIENCE).iter().map(|prefix| prefix.address).collect();
     let facts = BootFacts {
         image,
-        event_log: std::fs::read(EVENT_LOG).unwrap_or_default(),
+        event_log,
         addresses,
         clock: Box::new(move || clock.now().unix),
         announce: Box::new(|phase| say(Word::Phase, phase)),

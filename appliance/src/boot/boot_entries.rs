@@ -1,7 +1,7 @@
 //! The firmware's boot entries for ESP A and B: made once, when they are missing. A firmware that does
 //! not take them starts the removable path all the same.
 
-use std::io;
+use std::{io, thread, time::Duration};
 
 use casemate_formats::efi::{
     boot_entry::{BootEntry, Esp},
@@ -10,11 +10,35 @@ use casemate_formats::efi::{
 
 use crate::platform::{
     console::{Word, say},
-    efi::Variables,
+    efi::{self, Variables},
 };
 
+/// Asking the firmware stops every processor for a while: not while the box comes up.
+const LATER: Duration = Duration::from_secs(10);
+/// The thread asks, writes and ends.
+const STACK_BYTES: usize = 128 * 1024;
+
+/// Has a thread make what is missing once the box is up.
+pub(super) fn make_missing_later() {
+    let make = || {
+        thread::sleep(LATER);
+        match efi::mount() {
+            Ok(variables) => {
+                if let Some(esp) = variables.started_from() {
+                    say(Word::Disk, format_args!("started from {}", esp.description()));
+                }
+                make_missing(&variables);
+            }
+            Err(error) => say(Word::BootEntry, format_args!("not made: {error}")),
+        }
+    };
+    let builder = thread::Builder::new().name("boot-entries".into()).stack_size(STACK_BYTES);
+    // Without the thread the firmware goes on starting the removable path.
+    drop(builder.spawn(make));
+}
+
 /// Makes what is missing, and puts it first in the boot order.
-pub(super) fn make_missing(variables: &Variables) {
+fn make_missing(variables: &Variables) {
     let wanted = [Esp::A, Esp::B].map(|esp| {
         let partition = partition::of(esp);
         BootEntry {

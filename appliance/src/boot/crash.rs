@@ -33,10 +33,10 @@ pub(super) fn install_hook() {
             None => say(Word::Panic, "nowhere"),
         }
         // A panic while the marker is being replaced is not counted rather than waited for.
-        if let Ok(marker) = MARKER.try_lock() {
-            if let Some(marker) = marker.as_ref() {
-                marker.panicked(since_start().as_secs());
-            }
+        if let Ok(marker) = MARKER.try_lock()
+            && let Some(marker) = marker.as_ref()
+        {
+            marker.panicked(since_start().as_secs());
         }
         power::reboot("after a panic");
     }));
@@ -60,7 +60,7 @@ pub(super) fn account(
     match (crash.count, crash.last) {
         (0, _) => {}
         (count, Some(Crash::Watchdog)) => {
-            say(Word::Crash, format_args!("{count}, by the watchdog"))
+            say(Word::Crash, format_args!("{count}, by the watchdog"));
         }
         (count, _) => say(Word::Crash, format_args!("{count}, by a panic")),
     }

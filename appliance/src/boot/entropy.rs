@@ -4,11 +4,13 @@ use std::{fs::OpenOptions, io::Write as _};
 
 use casemate_formats::anchors::Anchors;
 
-use super::{Keyed, Refusal, Stop, secure_boot::TPM_DEVICE};
+use super::{
+    Keyed, Refusal, Stop,
+    secure_boot::{Measured, TPM_DEVICE},
+};
 use crate::{
     platform::{
         console::{Word, say},
-        efi::Variables,
         watchdog::Watchdog,
     },
     tpm::{Tpm, TpmError},
@@ -21,7 +23,7 @@ const BYTES: usize = 32;
 pub struct Seeded {
     pub(super) anchors: Anchors,
     pub(super) watchdog: Option<Watchdog>,
-    pub(super) variables: Variables,
+    pub(super) measured: Measured,
     pub(super) tpm: Tpm,
 }
 
@@ -43,8 +45,8 @@ impl Keyed {
             .and_then(|mut pool| pool.write_all(&random))
             .map_err(|e| Refusal::NoRandomness(e.to_string()))?;
         say(Word::Ek, tpm.identity().ek.fingerprint().short());
-        let Self { anchors, watchdog, variables } = self;
-        Ok(Seeded { anchors, watchdog, variables, tpm })
+        let Self { anchors, watchdog, measured } = self;
+        Ok(Seeded { anchors, watchdog, measured, tpm })
     }
 }
 

@@ -13,7 +13,7 @@ use nix::mount::{MsFlags, mount};
 use super::{Refusal, Stop, crash};
 use crate::platform::{
     console::{Word, say},
-    efi, power,
+    power,
     watchdog::{self, Watchdog},
 };
 
@@ -75,8 +75,6 @@ fn mount_all() -> Result<(), Refusal> {
         mount(Some(kind), path, Some(kind), flags, None::<&str>)
             .map_err(|cause| Refusal::Mount { path, cause: cause.into() })?;
     }
-    // Without UEFI there is no such folder; that is refused by its own name later.
-    let _ = mount(Some("efivarfs"), efi::EFIVARFS, Some("efivarfs"), closed, None::<&str>);
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use super::{Refusal, Seeded, Stop, entropy, secure_boot};
 use crate::{
     platform::{
         console::{Word, say},
-        efi::Variables,
+        efi,
         watchdog::Watchdog,
     },
     tpm::Tpm,
@@ -26,8 +26,8 @@ const SIDECARS: &str = "/.extra";
 pub struct Sound {
     pub(super) anchors: Anchors,
     pub(super) watchdog: Option<Watchdog>,
-    pub(super) variables: Variables,
     pub(super) tpm: Tpm,
+    pub(super) event_log: Vec<u8>,
     /// PCR 7 now.
     pub(super) pcr7: Digest,
     /// PCR 11 as it will be after `enter-casemate`.
@@ -48,12 +48,13 @@ impl Seeded {
         if Path::new(SIDECARS).exists() {
             refusals.push(Refusal::Sidecars);
         }
-        refusals.extend(secure_boot::check(&self.anchors, &self.variables));
+        refusals.extend(secure_boot::check(&self.anchors, &self.measured, &pcrs[7], efi::mount));
         Stop::unless_empty(refusals)?;
         let image = measure::phase(pcrs[11], ENTER);
         say(Word::Image, image.short());
-        let Self { anchors, watchdog, variables, tpm } = self;
-        Ok(Sound { anchors, watchdog, variables, tpm, pcr7: pcrs[7], image })
+        let Self { anchors, watchdog, measured, tpm } = self;
+        let event_log = measured.event_log;
+        Ok(Sound { anchors, watchdog, tpm, event_log, pcr7: pcrs[7], image })
     }
 }
 

@@ -23,6 +23,7 @@ const IMAGE_PCR: u8 = 11;
 pub struct Entered {
     anchors: Anchors,
     tpm: Tpm,
+    event_log: Vec<u8>,
     state: State,
     machine: Machine,
 }
@@ -35,6 +36,8 @@ pub struct Left {
     pub tpm: Tpm,
     /// The disk.
     pub state: Arc<State>,
+    /// The firmware's event log.
+    pub event_log: Vec<u8>,
     /// The running image's id.
     pub image: Digest,
 }
@@ -45,13 +48,13 @@ impl WithDisk {
     /// # Errors
     /// `tpm-failed`, `pcr11-changed`.
     pub fn enter(self) -> Result<Entered, Stop> {
-        let Self { anchors, tpm, pcr7, image, state, crash_loop } = self;
+        let Self { anchors, tpm, event_log, pcr7, image, state, crash_loop } = self;
         extend(&tpm, ENTER)?;
         let pcrs = tpm.pcrs().map_err(|error| entropy::refusal("reading PCRs", error));
         match pcrs {
             Ok(pcrs) if pcrs[usize::from(IMAGE_PCR)] == image && pcrs[7] == pcr7 => {
                 let machine = Machine { image, pcr7, crash_loop };
-                Ok(Entered { anchors, tpm, state, machine })
+                Ok(Entered { anchors, tpm, event_log, state, machine })
             }
             Ok(_) => Err(stop_left(&tpm, Refusal::Pcr11Changed)),
             Err(refusal) => Err(stop_left(&tpm, refusal)),
@@ -67,7 +70,7 @@ impl Entered {
     /// `tpm-failed`, `state`: TPM or disk do not work at all. A root that does not open is no error
     /// but the phase `locked`, with its reason.
     pub fn open_root(self) -> Result<Left, Stop> {
-        let Self { anchors, tpm, state, machine } = self;
+        let Self { anchors, tpm, event_log, state, machine } = self;
         let (state, image) = (Arc::new(state), machine.image);
         let opened = Life::open(tpm.clone(), Arc::clone(&state), anchors, machine);
         extend(&tpm, LEAVE)?;
@@ -78,7 +81,7 @@ impl Entered {
         for (slot, what) in life.damaged() {
             say(Word::Disk, format_args!("slot {slot} cannot be used: {what}"));
         }
-        Ok(Left { life, tpm, state, image })
+        Ok(Left { life, tpm, state, event_log, image })
     }
 }
 

@@ -1,11 +1,14 @@
 //! Whose machine this is: in set-up mode it gets the site's Secure Boot keys; otherwise they must be
-//! there already.
+//! there already. What the firmware measured at this start answers that at once, and PCR 7 vouches for
+//! it; the firmware's variables are asked only when it does not answer, because asking is slow.
 
-use std::path::Path;
+use std::{fs, io, path::Path};
 
 use casemate_formats::{
     anchors::Anchors,
+    digest::Digest,
     efi::variable::{self, Update, Variable},
+    request::{eventlog::EventLog, firmware::SecureBoot},
 };
 
 use super::{Mounted, Refusal, Stop};
@@ -18,6 +21,8 @@ use crate::platform::{
 
 /// The TPM's device with the kernel's resource manager: only a TPM 2.0 has it.
 pub(super) const TPM_DEVICE: &str = "/dev/tpmrm0";
+/// The firmware's event log (securityfs).
+const EVENT_LOG: &str = "/sys/kernel/security/tpm0/binary_bios_measurements";
 
 /// A TPM is there.
 pub struct WithTpm {
@@ -29,7 +34,16 @@ pub struct WithTpm {
 pub struct Keyed {
     pub(super) anchors: Anchors,
     pub(super) watchdog: Option<Watchdog>,
-    pub(super) variables: Variables,
+    pub(super) measured: Measured,
+}
+
+/// What the firmware measured before PID 1.
+pub(super) struct Measured {
+    /// Its event log, as it gave it.
+    pub(super) event_log: Vec<u8>,
+    /// What PCR 7 must hold for the log to be right; `None`: the log does not say that Secure Boot is
+    /// on with this site's keys.
+    pub(super) pcr7: Option<Digest>,
 }
 
 impl Mounted {
@@ -51,13 +65,46 @@ impl WithTpm {
     /// # Errors
     /// `no-firmware-variables`, `enrolment-failed`.
     pub fn enrol_in_set_up_mode(self) -> Result<Keyed, Stop> {
-        let variables = Variables::new(Path::new(efi::EFIVARFS));
-        if variables.set_up_mode().map_err(Refusal::NoFirmwareVariables)? {
-            say(Word::SetUp, "the firmware is in set-up mode: this site's keys are enrolled");
-            enrol(&self.anchors, &variables)?;
-            power::reboot("the site's keys are enrolled");
+        let event_log = fs::read(EVENT_LOG).unwrap_or_default();
+        let measured = Measured { pcr7: measured_pcr7(&self.anchors, &event_log), event_log };
+        if measured.pcr7.is_none() {
+            let variables = efi::mount().map_err(Refusal::NoFirmwareVariables)?;
+            if variables.set_up_mode().map_err(Refusal::NoFirmwareVariables)? {
+                say(Word::SetUp, "the firmware is in set-up mode: this site's keys are enrolled");
+                enrol(&self.anchors, &variables)?;
+                power::reboot("the site's keys are enrolled");
+            }
         }
-        Ok(Keyed { anchors: self.anchors, watchdog: self.watchdog, variables })
+        Ok(Keyed { anchors: self.anchors, watchdog: self.watchdog, measured })
+    }
+}
+
+/// PCR 7 as the event log has it, if that log says: Secure Boot on, PK, KEK and db this site's.
+fn measured_pcr7(anchors: &Anchors, event_log: &[u8]) -> Option<Digest> {
+    let log = EventLog::parse(event_log).ok()?;
+    let found = SecureBoot::read(&log).ok()?;
+    let site = |variable| Update::parse(update_of(anchors, variable)).ok().map(|u| u.list);
+    let ours = found.enabled == [1]
+        && Some(found.pk) == site(Variable::Pk)
+        && Some(found.kek) == site(Variable::Kek)
+        && Some(found.db) == site(Variable::Db);
+    ours.then(|| log.replay()[7])
+}
+
+/// What is wrong with Secure Boot at this start: nothing, off, or another site's keys. `ask` gives the
+/// firmware's variables, for when its log and PCR 7 do not answer.
+pub(super) fn check(
+    anchors: &Anchors,
+    measured: &Measured,
+    pcr7: &Digest,
+    ask: impl FnOnce() -> io::Result<Variables>,
+) -> Vec<Refusal> {
+    if measured.pcr7.as_ref() == Some(pcr7) {
+        return Vec::new();
+    }
+    match ask() {
+        Ok(variables) => check_variables(anchors, &variables),
+        Err(error) => vec![Refusal::NoFirmwareVariables(error)],
     }
 }
 
@@ -89,8 +136,7 @@ fn enrol(anchors: &Anchors, variables: &Variables) -> Result<(), Refusal> {
     }
 }
 
-/// What is wrong with the firmware's Secure Boot: nothing, off, or another site's keys.
-pub(super) fn check(anchors: &Anchors, variables: &Variables) -> Vec<Refusal> {
+fn check_variables(anchors: &Anchors, variables: &Variables) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     match variables.secure_boot() {
         Ok(true) => {}
@@ -116,85 +162,4 @@ const fn update_of(anchors: &Anchors, variable: Variable) -> &[u8] {
 }
 
 #[cfg(test)]
-mod tests {
-    use casemate_formats::{
-        bundle::body::Label,
-        efi::variable::{GLOBAL, OWNER, list},
-    };
-
-    use super::*;
-
-    /// A signed update as far as its form goes: time, header with an empty signature, content.
-    fn update(certificate: &[u8]) -> Vec<u8> {
-        let mut out = vec![0; 16];
-        out.extend(24_u32.to_le_bytes());
-        out.extend([0x00, 0x02, 0xf1, 0x0e]);
-        out.extend(b"\x9d\xd2\xaf\x4a\xdf\x68\xee\x49\x8a\xa9\x34\x7d\x37\x56\x65\xa7");
-        out.extend(list(&OWNER, &[certificate]));
-        out
-    }
-
-    fn anchors() -> Anchors {
-        let label = Label::parse("site").expect("a name");
-        let (pk, kek, db) = (update(b"pk"), update(b"kek"), update(b"db"));
-        Anchors { namespace: label, threshold: 1, signers: heapless::Vec::new(), pk, kek, db }
-    }
-
-    /// A firmware in a folder: it stores what it is given, and its flags do not move by themselves.
-    fn firmware(set_up_mode: u8, secure_boot: u8) -> (tempfile::TempDir, Variables) {
-        let folder = tempfile::tempdir().expect("a folder");
-        let variables = Variables::new(folder.path());
-        variables.write("SetupMode", GLOBAL, 6, &[set_up_mode]).expect("written");
-        variables.write("SecureBoot", GLOBAL, 6, &[secure_boot]).expect("written");
-        (folder, variables)
-    }
-
-    fn put(variables: &Variables, variable: Variable, content: &[u8]) {
-        variables.write(variable.name(), variable.vendor(), 0x27, content).expect("written");
-    }
-
-    fn names(refusals: &[Refusal]) -> Vec<&'static str> {
-        refusals.iter().map(Refusal::name).collect()
-    }
-
-    #[test]
-    fn the_three_updates_are_written_whole_over_whatever_is_there() {
-        let (_folder, variables) = firmware(0, 0);
-        put(&variables, Variable::Db, b"somebody else's");
-        enrol(&anchors(), &variables).expect("enrolled");
-        for variable in Variable::ALL {
-            let written = variables.read(variable.name(), variable.vendor()).expect("read");
-            assert!(written.expect("there").starts_with(update_of(&anchors(), variable)));
-        }
-    }
-
-    #[test]
-    fn a_firmware_that_stays_in_set_up_mode_stops_the_boot_and_does_not_loop() {
-        let (_folder, variables) = firmware(1, 0);
-        let refusal = enrol(&anchors(), &variables).expect_err("refused");
-        assert_eq!(refusal.name(), "enrolment-failed");
-    }
-
-    #[test]
-    fn exactly_the_sites_keys_with_secure_boot_on_are_right() {
-        let (_folder, variables) = firmware(0, 1);
-        let anchors = anchors();
-        for variable in Variable::ALL {
-            let list = Update::parse(update_of(&anchors, variable)).expect("an update").list;
-            put(&variables, variable, list);
-        }
-        assert!(check(&anchors, &variables).is_empty());
-        put(&variables, Variable::Kek, &list(&OWNER, &[b"another"]));
-        assert_eq!(names(&check(&anchors, &variables)), ["foreign-keys"]);
-        variables.write("SecureBoot", GLOBAL, 6, &[0]).expect("written");
-        assert_eq!(names(&check(&anchors, &variables)), ["secure-boot-off", "foreign-keys"]);
-    }
-
-    #[test]
-    fn a_firmware_without_keys_or_variables_is_not_the_sites() {
-        let (_folder, variables) = firmware(0, 1);
-        assert_eq!(names(&check(&anchors(), &variables)), ["foreign-keys"; 3]);
-        let nothing = Variables::new(Path::new("/nonexistent"));
-        assert_eq!(names(&check(&anchors(), &nothing))[0], "no-firmware-variables");
-    }
-}
+mod tests;

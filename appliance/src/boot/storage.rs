@@ -21,6 +21,7 @@ const DEVICES: &str = "/dev";
 pub struct WithDisk {
     pub(super) anchors: Anchors,
     pub(super) tpm: Tpm,
+    pub(super) event_log: Vec<u8>,
     pub(super) pcr7: Digest,
     pub(super) image: Digest,
     pub(super) state: State,
@@ -28,26 +29,20 @@ pub struct WithDisk {
 }
 
 impl Sound {
-    /// Finds and opens the `state` partition, counts crashes, makes missing boot entries.
+    /// Finds and opens the `state` partition, counts crashes, and has missing boot entries made.
     ///
     /// # Errors
     /// `no-disk`, `state`.
     pub fn open_disk(self) -> Result<WithDisk, Stop> {
         let device = disk::find(Path::new(SYSFS), Path::new(DEVICES)).map_err(Refusal::NoDisk)?;
-        match self.variables.started_from() {
-            Some(esp) => say(
-                Word::Disk,
-                format_args!("{}, started from {}", device.display(), esp.description()),
-            ),
-            None => say(Word::Disk, device.display()),
-        }
+        say(Word::Disk, device.display());
         let blocks: Arc<dyn Blocks> =
             Arc::new(Disk::partition(&device).map_err(|e| Refusal::State(StateError::Io(e)))?);
         let state = State::open(Arc::clone(&blocks)).map_err(Refusal::State)?;
         let fired = self.watchdog.is_some_and(|watchdog| watchdog.fired);
         let crash = crash::account(&state, blocks, fired).map_err(Refusal::State)?;
-        boot_entries::make_missing(&self.variables);
-        let Self { anchors, tpm, pcr7, image, .. } = self;
-        Ok(WithDisk { anchors, tpm, pcr7, image, state, crash_loop: crash.looping() })
+        boot_entries::make_missing_later();
+        let Self { anchors, tpm, event_log, pcr7, image, .. } = self;
+        Ok(WithDisk { anchors, tpm, event_log, pcr7, image, state, crash_loop: crash.looping() })
     }
 }

@@ -11,6 +11,7 @@ use casemate_formats::efi::{
     boot_entry::{self, Esp},
     partition, variable,
 };
+use nix::{errno::Errno, mount::MsFlags};
 
 use super::raw;
 
@@ -28,6 +29,20 @@ const MAX_BYTES: u64 = 128 * 1024;
 #[derive(Clone, Debug)]
 pub struct Variables {
     root: PathBuf,
+}
+
+/// Mounts efivarfs, which asks the firmware for every variable it has: about a second where each
+/// question goes through system management mode, so only who needs it does it.
+///
+/// # Errors
+/// The kernel's: not started by UEFI firmware.
+pub fn mount() -> io::Result<Variables> {
+    let closed = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    match nix::mount::mount(Some("efivarfs"), EFIVARFS, Some("efivarfs"), closed, None::<&str>) {
+        // EBUSY: it is mounted already.
+        Ok(()) | Err(Errno::EBUSY) => Ok(Variables::new(Path::new(EFIVARFS))),
+        Err(error) => Err(error.into()),
+    }
 }
 
 impl Variables {

@@ -1,5 +1,6 @@
 //! Disks changed: another one under the same TPM, an older one, one with a flipped bit.
 
+use casemate_formats::efi::partition::STATE;
 use casemate_qemu::{
     machine::{Hardware, copy_sparse},
     partition,
@@ -35,6 +36,6 @@ fn the_disk_of_two_bundles_ago_stays_locked() {
 #[test]
 fn a_flipped_bit_in_the_header_of_state_is_refused() {
     let mut machine = copy("flipped", Hardware::default());
-    partition::flip(&machine.machine.path("disk.img"), "state", 20).unwrap();
+    partition::flip(&machine.machine.path("disk.img"), STATE.name, 20).unwrap();
     assert_refused(&mut machine, &["state"]);
 }

@@ -47,7 +47,7 @@ struct Addresses {
 }
 
 enum Command {
-    Apply(Option<Settings>),
+    Apply(Option<Box<Settings>>),
     Confirm,
 }
 
@@ -91,7 +91,7 @@ impl Network {
     /// A bundle with other settings is in force: the new addresses are added, and the former ones stay
     /// until [`Self::confirm`], so that a typing error does not cut the box off.
     pub fn apply(&self, settings: Option<Settings>) {
-        let _ = self.commands.send(Command::Apply(settings));
+        let _ = self.commands.send(Command::Apply(settings.map(Box::new)));
     }
 
     /// A client has authenticated over the new addresses: the former ones go.
@@ -358,7 +358,7 @@ impl Keeper {
                 None => self.commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match received {
-                Ok(Command::Apply(next)) => return Some(next),
+                Ok(Command::Apply(next)) => return Some(next.map(|settings| *settings)),
                 Ok(Command::Confirm) => self.remove(|kept| kept.former),
                 Err(RecvTimeoutError::Timeout) => return None,
                 // Every handle is gone: the addresses stay for as long as the machine runs.
