@@ -1,3 +1,5 @@
+//! What `admission` promises, tested.
+
 use super::*;
 
 fn gate() -> Arc<Gate> {

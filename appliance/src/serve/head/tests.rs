@@ -1,3 +1,5 @@
+//! What `head` promises, tested.
+
 use hyper::header::HeaderValue;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What `site` promises, tested.
+
 use std::fs;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What `genesis` promises, tested.
+
 use super::*;
 use crate::bundle::example::{digest, first, golden, label, signed};
 

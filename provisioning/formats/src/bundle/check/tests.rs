@@ -1,3 +1,5 @@
+//! What `check` promises, tested.
+
 use super::*;
 use crate::bundle::{
     body::{Grant, Image, Next, Recipient},

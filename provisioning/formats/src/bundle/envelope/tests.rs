@@ -1,3 +1,5 @@
+//! What `envelope` promises, tested.
+
 use proptest::prelude::*;
 
 use super::*;

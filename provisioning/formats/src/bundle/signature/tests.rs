@@ -1,3 +1,5 @@
+//! What `signature` promises, tested.
+
 use super::*;
 use crate::bundle::{
     BodyError,

@@ -1,3 +1,5 @@
+//! What `source` promises, tested.
+
 use std::collections::BTreeMap;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What `sshsig` promises, tested.
+
 use std::{
     io::Write as _,
     process::{Command, Stdio},

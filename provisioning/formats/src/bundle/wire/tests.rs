@@ -1,3 +1,5 @@
+//! What `wire` promises, tested.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What `age` promises, tested.
+
 use std::{fs, path::Path, process::Command};
 
 use proptest::prelude::*;

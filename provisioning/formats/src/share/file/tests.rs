@@ -1,3 +1,5 @@
+//! What `file` promises, tested.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What `seal` promises, tested.
+
 use super::*;
 use crate::bundle::example::{Counted, ROOT, digest, full, golden};
 

@@ -1,3 +1,5 @@
+//! What `split` promises, tested.
+
 use proptest::prelude::*;
 
 use super::*;
