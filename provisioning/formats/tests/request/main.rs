@@ -12,4 +12,5 @@ mod firmware_log;
 mod answers;
 mod box_in_software;
 mod bytes;
+mod recorded;
 mod requests;
