@@ -8,10 +8,8 @@ use std::{
     path::Path,
 };
 
-use nix::fcntl::OFlag;
-use zeroize::Zeroizing;
-
 use super::{Blocks, UNIT};
+use nix::fcntl::OFlag;
 
 /// A partition or a file.
 pub struct Disk {
@@ -93,16 +91,16 @@ impl Blocks for Disk {
 }
 
 /// A buffer that starts on a unit's border, as O_DIRECT wants it: found inside a longer vector, so
-/// that no unsafe code is needed. Wiped, since slots pass through it.
+/// that no unsafe code is needed. Nothing secret in clear ever passes through it.
 struct Aligned {
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: Vec<u8>,
     start: usize,
     length: usize,
 }
 
 impl Aligned {
     fn new(length: usize) -> Self {
-        let bytes = Zeroizing::new(vec![0; length + UNIT]);
+        let bytes = vec![0; length + UNIT];
         let start = bytes.as_ptr().align_offset(UNIT);
         Self { bytes, start, length }
     }

@@ -148,7 +148,7 @@ impl State {
         if blank(&bytes) {
             return Ok(Err(Absent::Empty));
         }
-        bytes.resize(slot::SLOT_BYTES, 0);
+        bytes.resize(slot::claimed_bytes(&bytes), 0);
         self.blocks.read(slot_unit(index)?, &mut bytes)?;
         Ok(Slot::decode(&bytes))
     }

@@ -57,6 +57,8 @@ pub const BLOB_BYTES: usize = 4096;
 const MAGIC: &[u8; 16] = b"casemate.slot\0\0\0";
 const FORMAT: u16 = 1;
 const NO_BLOB: u32 = u32::MAX;
+/// Offset of the count of branches.
+const COUNT: usize = 16 + 2 + 8 + 8;
 
 impl Slot {
     /// The slot's units, or `None` where a part is too large.
@@ -130,6 +132,24 @@ impl Slot {
         }
         Ok(Self { write_number, label, branches, bundle, blob })
     }
+}
+
+/// How many bytes a slot claims to have by its first unit, in whole units and at most
+/// [`SLOT_BYTES`]: what has to be read before [`Slot::decode`] says whether that is true.
+#[must_use]
+pub fn claimed_bytes(unit: &[u8]) -> usize {
+    let field = |at: usize| {
+        let bytes = unit.get(at..).and_then(|rest| rest.first_chunk::<4>());
+        bytes.map_or(0, |bytes| u32::from_be_bytes(*bytes))
+    };
+    let branches = 32 * usize::from(unit.get(COUNT).copied().unwrap_or(0));
+    let lengths = COUNT + 1 + branches;
+    let blob = match field(lengths) {
+        NO_BLOB => 0,
+        length => length as usize,
+    };
+    let claimed = lengths + 8 + blob + field(lengths + 4) as usize + 32;
+    claimed.next_multiple_of(UNIT).min(SLOT_BYTES)
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Absent> {

@@ -41,6 +41,7 @@ fn a_slot_comes_back_at_every_size() {
             let slot = slot(bundle, blob);
             let mut bytes = slot.encode().expect("fits");
             assert!(bytes.len() <= slot::SLOT_BYTES && bytes.len().is_multiple_of(UNIT));
+            assert_eq!(slot::claimed_bytes(&bytes[..UNIT]), bytes.len());
             // Remains of a longer one behind it.
             bytes.extend([0xff; UNIT]);
             assert_eq!(Slot::decode(&bytes), Ok(slot));
