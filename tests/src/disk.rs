@@ -130,6 +130,12 @@ impl TestDisk {
         self.inner().content.keys().copied().collect()
     }
 
+    /// Gets the content of another disk: somebody changed it while it was away.
+    pub fn become_copy_of(&self, other: &Self) {
+        let content = other.inner().content.clone();
+        self.inner().content = content;
+    }
+
     /// As the rooms want it.
     #[must_use]
     pub fn blocks(&self) -> Arc<dyn Blocks> {

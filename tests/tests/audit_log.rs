@@ -170,17 +170,25 @@ async fn another_disk_in_place_of_the_own_ends_every_answer() {
     rig.disk.fail(true);
     log.record(item("rails", 2)).await.expect_err("refused");
     // It comes back, but blank.
-    for unit in rig.disk.written() {
-        let bytes = rig.disk.unit(unit);
-        for (at, byte) in bytes.iter().enumerate().filter(|(_, byte)| **byte != 0) {
-            for bit in (0..8).filter(|bit| byte >> bit & 1 == 1) {
-                rig.disk.flip(unit, at * 8 + bit);
-            }
-        }
-    }
+    rig.disk.become_copy_of(&casemate_tests::disk::TestDisk::blank(casemate_tests::log::SMALL));
     rig.disk.fail(false);
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(log.record(item("rails", 3)).await.err(), Some(AuditUnavailable::Disk));
+}
+
+#[tokio::test]
+async fn the_own_disk_of_a_minute_ago_ends_every_answer() {
+    let rig = Rig::new();
+    let (log, ..) = rig.boot().expect("starts");
+    log.record(item("rails", 1)).await.expect("recorded");
+    let before = rig.disk.copy();
+    log.record(item("rails", 2)).await.expect("recorded");
+    rig.disk.fail(true);
+    log.record(item("rails", 3)).await.expect_err("refused");
+    rig.disk.become_copy_of(&before);
+    rig.disk.fail(false);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(log.record(item("rails", 4)).await.err(), Some(AuditUnavailable::Disk));
 }
 
 #[tokio::test]

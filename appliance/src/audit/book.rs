@@ -12,7 +12,7 @@ use std::{io, sync::Arc};
 
 use casemate_formats::{
     audit::{
-        block::{self, Header, MAX_RECORDS},
+        block::{self, Body, Header, MAX_BYTES, MAX_RECORDS},
         record::{Event, Origin, Record, Snapshot, Stamp},
         tree::Frontier,
     },
@@ -23,6 +23,7 @@ use casemate_formats::{
 use super::{
     keys::LogKeys,
     ledger::{Class, Ledger, Spent},
+    replay::read_block,
     shared::Tree,
     standing::Standing,
 };
@@ -55,6 +56,10 @@ pub(super) struct Book {
     /// How many bytes of them are durable.
     durable: usize,
     spent: Spent,
+    /// Write count of what the tail place not written next holds, and position of the newest closed
+    /// block, as far as this boot wrote or read them.
+    last_tail: Option<u64>,
+    last_closed: Option<u64>,
     /// The open block begins with a snapshot that no tail place holds yet.
     must_tail: bool,
 }
@@ -69,6 +74,8 @@ pub(super) struct Opening {
     pub(super) position: u64,
     pub(super) snapshot: (u64, u64),
     pub(super) write: u64,
+    /// Write count of the newest tail.
+    pub(super) tail_write: Option<u64>,
     pub(super) place: usize,
     /// Durable records of the open block.
     pub(super) records: Vec<u8>,
@@ -85,6 +92,7 @@ impl Book {
             position,
             snapshot,
             write,
+            tail_write,
             place,
             records,
         } = opening;
@@ -95,6 +103,8 @@ impl Book {
             durable: records.len(),
             must_tail: frontier.size() == 0 && records.is_empty(),
             spent: Spent::default(),
+            last_tail: tail_write,
+            last_closed: None,
             ring,
             keys,
             origin,
@@ -186,22 +196,26 @@ impl Book {
         }
     }
 
-    /// Whether the newest durable version of the log's end is still what the disk holds: asked before
-    /// the first write after a failure.
+    /// Whether the disk still holds the log's end as it was last written: asked before the first write
+    /// after a failure, since what came back may be another disk, or this one from another time.
     pub(super) fn stands(&self) -> bool {
-        let mut unit = vec![0; UNIT];
-        let ours = |unit: &[u8]| {
-            Header::decode(unit).is_ok_and(|header| header.log == self.keys.identity.log)
-        };
-        let tail = self.ring.read_tail(self.place ^ 1, &mut unit).is_ok() && ours(&unit);
-        let ring = self.ring.read(self.snapshot.1, &mut unit).is_ok();
-        tail && ring
+        let tail = self.last_tail.is_none_or(|write| {
+            let mut bytes = vec![0; MAX_BYTES];
+            self.ring.read_tail(self.place ^ 1, &mut bytes).is_ok()
+                && block::open(&bytes, &*self.keys).is_ok_and(|(header, _)| header.write == write)
+        });
+        let closed = self.last_closed.is_none_or(|position| {
+            let read = read_block(&self.ring, &self.keys, position);
+            read.is_ok_and(|found| found.is_some_and(|(_, body)| leaf_of(&body) == self.link))
+        });
+        tail && closed
     }
 
     fn write_tail(&mut self) -> io::Result<()> {
         let sealed = self.seal(false);
         self.ring.write_tail(self.place, &sealed)?;
         self.place ^= 1;
+        self.last_tail = Some(self.write);
         self.durable = self.records.len();
         self.kept = self.durable;
         self.must_tail = false;
@@ -221,6 +235,7 @@ impl Book {
         self.link = leaf;
         let next = self.ring.fit(self.position + units, TAIL_UNITS);
         context.ledger.lock().closed(self.position, next, std::mem::take(&mut self.spent));
+        self.last_closed = Some(self.position);
         self.position = next;
         self.records.clear();
         self.kept = 0;
@@ -275,6 +290,10 @@ impl LedgerLock {
 fn split_framed(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let length = u16::from_be_bytes(*bytes.first_chunk::<2>()?);
     bytes.split_at_checked(2 + usize::from(length))
+}
+
+fn leaf_of(body: &Body) -> Digest {
+    block::leaf(&body.records)
 }
 
 fn random_nonce(nonce: &mut [u8; 24]) {

@@ -173,6 +173,7 @@ struct Walk<'a> {
     position: u64,
     snapshot: (u64, u64),
     write: u64,
+    tail_write: u64,
     ledger: Option<Ledger>,
     records: u64,
 }
@@ -201,6 +202,7 @@ impl<'a> Walk<'a> {
             position,
             snapshot: (0, position),
             write: 0,
+            tail_write: 0,
             ledger: None,
             records: 0,
         }
@@ -208,6 +210,7 @@ impl<'a> Walk<'a> {
 
     fn run(&mut self, own: &Origin, tail: &Header, body: &Body) -> Result<Open, Stop> {
         self.write = tail.write;
+        self.tail_write = tail.write;
         let mut first = true;
         while let Some((header, closed)) = self.next_closed(first)? {
             self.block(own, &header, &closed, first)?;
@@ -327,6 +330,7 @@ impl<'a> Walk<'a> {
                 position: self.position,
                 snapshot: self.snapshot,
                 write: self.write,
+                tail_write: Some(self.tail_write),
                 place: place ^ 1,
                 records: open.0,
             },

@@ -135,6 +135,7 @@ fn begin(
         position,
         snapshot: (0, position),
         write,
+        tail_write: None,
         place,
         records: Vec::new(),
     });
