@@ -1,10 +1,12 @@
 //! The tool against a box: everything that a new site does, with the commands that it uses, from
 //! `site init` to a decrypted value; and what goes wrong on the way, by name.
 
+mod between;
 mod ops;
 
 use std::fs;
 
+use between::between;
 use casemate_formats::digest::Digest;
 use ops::{CUSTODIANS, Ops};
 use serde_json::{Value, json};
@@ -102,6 +104,42 @@ fn a_box_whose_fingerprint_is_not_the_one_on_the_console_is_not_added() {
     let run = ops.on_site(&["host", "add", "alpha", "--address", &address, "--ek", &host.ek]);
     assert_eq!(run.code, 2);
     assert!(!ops.path("site/hosts/alpha.toml").exists());
+}
+
+#[test]
+fn somebody_between_who_passes_everything_on_is_found_by_the_quoted_tls_key() {
+    let ops = Ops::new().expect("a site");
+    let host = ops.boot().expect("a box");
+    let address = between(&host, Box::new(|answer| answer)).expect("somebody").to_string();
+    let add = ["host", "add", "alpha", "--address", &address, "--ek", &host.ek, "--yes"];
+    assert_eq!(ops.on_site(&add).refused(), "wrong-tls-key");
+    assert!(!ops.path("site/hosts/alpha.toml").exists());
+    ops.host_add(&host, &host.ek.clone()).ok();
+    ops.bundle();
+    let push = ["bundle", "push", "--host", "alpha", "--address", &address];
+    assert_eq!(ops.on_site(&push).refused(), "wrong-tls-key");
+}
+
+#[test]
+fn an_answer_that_is_replayed_or_claims_another_tls_key_is_refused() {
+    let ops = Ops::new().expect("a site");
+    let host = ops.boot().expect("a box");
+    let mut first: Option<Vec<u8>> = None;
+    let replay = Box::new(move |answer| first.get_or_insert(answer).clone());
+    let address = between(&host, replay).expect("somebody").to_string();
+    let fetch = ["request", "fetch", "--from", &address, "-o", "first"];
+    ops.run(&fetch).ok();
+    let add = ["host", "add", "alpha", "--address", &address, "--ek", &host.ek, "--yes"];
+    assert_eq!(ops.on_site(&add).refused(), "wrong-nonce");
+
+    let claim = Box::new(|answer: Vec<u8>| {
+        let mut answer: Value = serde_json::from_slice(&answer).expect("JSON");
+        answer["claims"]["tls_key"] = json!(Digest::sha256(b"the relay's").to_string());
+        answer.to_string().into_bytes()
+    });
+    let address = between(&host, claim).expect("somebody").to_string();
+    let add = ["host", "add", "alpha", "--address", &address, "--ek", &host.ek, "--yes"];
+    assert_eq!(ops.on_site(&add).refused(), "quote-content");
 }
 
 #[test]
