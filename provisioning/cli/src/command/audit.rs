@@ -84,6 +84,12 @@ impl Command {
     }
 }
 
+/// What passes by itself: the box reboots (its TLS key is a new one), is locked, or is away.
+const PASSING: [&str; 5] =
+    ["audit-unavailable", "connection-lost", "unreachable", "wrong-phase", "wrong-tls-key"];
+/// Until a box that was away is asked again: a reboot takes half a minute.
+const AGAIN: Duration = Duration::from_secs(5);
+
 impl Follow {
     fn run(self, output: &Output) -> Result<(), Failure> {
         if self.reach.client.is_none() {
@@ -91,6 +97,19 @@ impl Follow {
                 .expected("--client FILE")
                 .next("`casemate client new`, then list it with roles = [\"audit\"]"));
         }
+        loop {
+            match self.collect(output) {
+                Err(failure) if !self.once && PASSING.contains(&failure.code()) => {
+                    output.note(failure);
+                    std::thread::sleep(AGAIN);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// From a verified request on, until something fails; with `--once` until the log's end.
+    fn collect(&self, output: &Output) -> Result<(), Failure> {
         let mut listed = self.reach.listed()?;
         let claims = listed.attest()?.claims;
         if claims.log_id == Digest::ZERO {
