@@ -49,6 +49,21 @@ impl Identity {
         Ok(Self { key, certificate, spki })
     }
 
+    /// Reads what [`Self::write`] wrote.
+    ///
+    /// # Errors
+    /// The files are not there, or not of that form.
+    pub fn read(folder: &Path, name: &str) -> Result<Self> {
+        let der = |extension| -> Result<Vec<u8>> {
+            let text = fs::read_to_string(folder.join(name).with_extension(extension))?;
+            let body: String = text.lines().filter(|line| !line.starts_with('-')).collect();
+            Ok(STANDARD.decode(body)?)
+        };
+        let key = der("key")?;
+        let spki = signing_key(&key)?.public_key().context("a public half")?.to_vec();
+        Ok(Self { certificate: der("crt")?, key, spki })
+    }
+
     /// What a bundle lists: SHA-256 of the SubjectPublicKeyInfo.
     #[must_use]
     pub fn digest(&self) -> Digest {

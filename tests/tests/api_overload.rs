@@ -2,16 +2,18 @@
 //! on. No test here measures time; each asks for progress.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
+    process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
 use casemate_tests::{
     calls::{decrypt, encrypt, plaintext},
-    client::Connection,
+    client::{Client, Connection, Trust},
     host::Host,
+    identity::Identity,
 };
 
 /// Raises this process's limit of open files to what the kernel allows, for the tests that open
@@ -52,6 +54,51 @@ fn two_thousand_idle_connections_do_not_disturb_a_listed_client() {
     let monitor = host.client("monitor").and_then(|c| c.get("/v1/status")).expect("an answer");
     assert_eq!(monitor.status, 200);
     drop((silent, strange));
+}
+
+/// A box in a process of its own, so that its memory is seen apart from its clients'.
+#[test]
+fn two_thousand_connections_fit_into_64_mib() {
+    many_files();
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_host"))
+        .arg("--folder")
+        .arg(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the box starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut said = || lines.next().expect("a line").expect("text");
+    let address = said().strip_prefix("address: ").expect("an address first").parse();
+    let address = address.expect("an address");
+    while said() != "ready" {}
+    let resident = || -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()));
+        let status = status.expect("the box runs");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a size");
+        line.split_whitespace().nth(1).expect("a number").parse().expect("KiB")
+    };
+    let before = resident();
+    let mut held = Vec::new();
+    for name in ["web", "writer", "reader", "nobody"] {
+        let identity = Identity::read(folder.path(), name).ok();
+        let client = Client::new(address, &Trust::Anyone, identity.as_ref()).expect("a client");
+        for _ in 0..500 {
+            let mut connection = client.connect().expect("a connection");
+            // Each has carried a request: its buffers are there.
+            let headers = [("X-Padding", "x".repeat(4000))];
+            let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+            let answer = connection.send("GET", "/livez", &headers, None).expect("an answer");
+            assert_eq!(answer.status, 200);
+            held.push(connection);
+        }
+    }
+    let grown = resident() - before;
+    eprintln!("2,000 connections: {grown} KiB");
+    assert!(grown <= 64 * 1024, "{grown} KiB");
+    drop(child.stdin.take());
+    assert!(child.wait().expect("it ends").success());
 }
 
 #[test]

@@ -94,10 +94,11 @@ async fn attend(
     house: Arc<House>,
 ) {
     let connection = Arc::clone(&pass.connection);
-    let handshake = acceptor.accept(stream).into_fallible();
+    // Boxed, both: what a handshake needs is given back before the connection waits for requests.
+    let handshake = Box::pin(acceptor.accept(stream).into_fallible());
     let stream = tokio::select! {
         done = handshake => match done {
-            Ok(stream) => stream,
+            Ok(stream) => Box::new(stream),
             Err((_, stream)) => return turn_away(stream).await,
         },
         () = connection.close.notified() => return,
@@ -133,7 +134,7 @@ async fn turn_away(mut stream: TcpStream) {
 }
 
 async fn http(
-    stream: TlsStream<TcpStream>,
+    stream: Box<TlsStream<TcpStream>>,
     connection: &Arc<Connection>,
     house: &Arc<House>,
     peer: &Peer,
@@ -178,7 +179,7 @@ enum Ended {
 
 /// TLS's close, so that the other side can tell it from a cut. Where it may still be sending a body
 /// that was refused, that is read and thrown away for a while: a reset would cost it our answer.
-async fn take_leave(mut stream: TlsStream<TcpStream>, ended: Ended) {
+async fn take_leave(mut stream: Box<TlsStream<TcpStream>>, ended: Ended) {
     if timeout(FAREWELL, stream.shutdown()).await.is_ok() && ended == Ended::ByHttp {
         let mut rest = stream.get_mut().0.take(DRAIN_BODY);
         let _ = timeout(GRACE, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
@@ -187,7 +188,7 @@ async fn take_leave(mut stream: TlsStream<TcpStream>, ended: Ended) {
 
 /// Tells admission when an idle connection begins to speak.
 struct Heard {
-    stream: TlsStream<TcpStream>,
+    stream: Box<TlsStream<TcpStream>>,
     connection: Arc<Connection>,
 }
 
