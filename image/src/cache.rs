@@ -42,12 +42,19 @@ pub fn product(
     key: &str,
     make: impl FnOnce(&Path, &Path) -> Result<()>,
 ) -> Result<PathBuf> {
-    let folder = root()?.join(kind);
+    product_in(&root()?.join(kind), key, make)
+}
+
+fn product_in(
+    folder: &Path,
+    key: &str,
+    make: impl FnOnce(&Path, &Path) -> Result<()>,
+) -> Result<PathBuf> {
     let done = folder.join(key);
     if done.is_dir() {
         return Ok(done);
     }
-    fs::create_dir_all(&folder)
+    fs::create_dir_all(folder)
         .with_context(|| format!("the cache {} cannot be made", folder.display()))?;
     let _lock = lock(&folder.join(format!("{key}.lock")))?;
     if done.is_dir() {
@@ -88,4 +95,63 @@ pub fn lock(path: &Path) -> Result<File> {
 pub fn sha256(path: &Path) -> Result<Digest> {
     let bytes = fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
     Ok(Digest::sha256(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        thread,
+    };
+
+    use anyhow::bail;
+
+    use super::*;
+
+    #[test]
+    fn eight_builds_at_once_make_a_product_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let product = product_in(folder.path(), "key", |partial, _| {
+                        made.fetch_add(1, Ordering::Relaxed);
+                        thread::sleep(std::time::Duration::from_millis(30));
+                        Ok(fs::write(partial.join("file"), "whole")?)
+                    });
+                    let file = product.unwrap().join("file");
+                    assert_eq!(fs::read_to_string(file).unwrap(), "whole");
+                });
+            }
+        });
+        assert_eq!(made.into_inner(), 1);
+    }
+
+    #[test]
+    fn a_failed_or_cut_off_build_leaves_no_product_and_the_next_one_begins_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let failed = product_in(folder.path(), "key", |partial, log| {
+            fs::write(partial.join("half"), "")?;
+            fs::write(log, "why")?;
+            bail!("no")
+        });
+        assert!(failed.is_err() && !folder.path().join("key").exists());
+        assert_eq!(fs::read_to_string(folder.path().join("key.log")).unwrap(), "why");
+        fs::create_dir_all(folder.path().join("key.partial/rest of a killed build")).unwrap();
+        let product = product_in(folder.path(), "key", |partial, _| {
+            assert_eq!(fs::read_dir(partial)?.count(), 0);
+            Ok(())
+        });
+        assert!(product.unwrap().is_dir());
+        assert!(!folder.path().join("key.log").exists());
+    }
+
+    #[test]
+    fn a_key_depends_on_each_part_and_on_their_borders() {
+        let base = key("kind", &[b"ab", b"c"]);
+        assert_ne!(base, key("kind", &[b"a", b"bc"]));
+        assert_ne!(base, key("other", &[b"ab", b"c"]));
+        assert_eq!(base.len(), 32);
+    }
 }

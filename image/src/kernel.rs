@@ -64,6 +64,29 @@ pub fn build(fetched: &Fetched) -> Result<Kernel> {
     Ok(Kernel { bz_image: folder.join("bzImage"), config: folder.join("config") })
 }
 
+/// The complete configuration of the kernel that [`build`] would build, without building it: the built
+/// one's when there is one.
+///
+/// # Errors
+/// As [`build`].
+pub fn config(fetched: &Fetched) -> Result<PathBuf> {
+    let key = key(fetched)?;
+    let built = cache::root()?.join("kernel").join(&key).join("config");
+    if built.is_file() {
+        return Ok(built);
+    }
+    let folder = cache::product("kernel-config", &key, |folder, log| {
+        say("kernel", &format!("configuring it (about 1 minute; log: {})", log.display()));
+        let work = folder.join("work");
+        let tree = unpack(&fetched.path, &work, log)?;
+        configure(&tree, log)?;
+        fs::copy(tree.join(".config"), folder.join("config"))?;
+        fs::remove_dir_all(&work)?;
+        Ok(())
+    })?;
+    Ok(folder.join("config"))
+}
+
 /// The name of the kernel in the cache: a hash of source, fragment, recipe and compiler.
 ///
 /// # Errors

@@ -55,28 +55,9 @@ impl Archive {
             return Ok(fetched(locked, path, &exact));
         }
         let offers = self.offers(locked)?;
-        if let Some(offer) = offers.iter().find(|offer| offer.version == locked.version) {
-            if offer.sha256 != locked.sha256 {
-                bail!(
-                    "{} {}: expected sha256 {}, the archive's signed index says {}. One version has \
-                     one content: find out who changed it before `cargo image lock --update`",
-                    locked.name,
-                    locked.version,
-                    locked.sha256,
-                    offer.sha256
-                );
-            }
-            return Ok(fetched(locked, self.download(locked, offer)?, offer));
-        }
-        let newest = newest(&offers, locked)?;
-        if strict {
-            bail!(
-                "{}: expected the locked version {}, the archive now has {}. With --locked nothing \
-                 else is taken; move the lock with `cargo image lock --update`",
-                locked.name,
-                locked.version,
-                newest.version
-            );
+        let newest = choose(&offers, locked, strict)?;
+        if newest.sha256 == locked.sha256 {
+            return Ok(fetched(locked, self.download(locked, newest)?, newest));
         }
         let line = "*".repeat(78);
         eprintln!(
@@ -219,6 +200,34 @@ fn fetched(locked: &Locked, path: PathBuf, offer: &Offer) -> Fetched {
         locked: offer.sha256 == locked.sha256,
     };
     Fetched { path, source }
+}
+
+/// The locked version where the archive has it, else the newest of its series unless `strict`.
+fn choose<'a>(offers: &'a [Offer], locked: &Locked, strict: bool) -> Result<&'a Offer> {
+    if let Some(offer) = offers.iter().find(|offer| offer.version == locked.version) {
+        if offer.sha256 != locked.sha256 {
+            bail!(
+                "{} {}: expected sha256 {}, the archive's signed index says {}. One version has one \
+                 content: find out who changed it before `cargo image lock --update`",
+                locked.name,
+                locked.version,
+                locked.sha256,
+                offer.sha256
+            );
+        }
+        return Ok(offer);
+    }
+    let newest = newest(offers, locked)?;
+    if strict {
+        bail!(
+            "{}: expected the locked version {}, the archive now has {}. With --locked nothing else \
+             is taken; move the lock with `cargo image lock --update`",
+            locked.name,
+            locked.version,
+            newest.version
+        );
+    }
+    Ok(newest)
 }
 
 fn newest<'a>(offers: &'a [Offer], locked: &Locked) -> Result<&'a Offer> {

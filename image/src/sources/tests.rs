@@ -49,6 +49,29 @@ fn the_newest_of_the_series_stands_in_and_no_other() {
 }
 
 #[test]
+fn a_version_that_is_gone_is_refused_when_locked_and_replaced_otherwise() {
+    let (offers, locked) = (binary_offers(SHOW), linux());
+    assert_eq!(choose(&offers, &locked, false).unwrap().version, "6.12.120-1");
+    let refusal = choose(&offers, &locked, true).unwrap_err().to_string();
+    assert!(refusal.contains("6.12.117-1") && refusal.contains("6.12.120-1"), "{refusal}");
+    assert!(refusal.contains("cargo image lock --update"), "{refusal}");
+}
+
+#[test]
+fn the_locked_version_is_taken_with_its_own_hash_alone() {
+    let (mut offers, locked) = (binary_offers(SHOW), linux());
+    offers.push(Offer { version: locked.version.clone(), sha256: locked.sha256 });
+    for strict in [true, false] {
+        assert_eq!(choose(&offers, &locked, strict).unwrap().sha256, locked.sha256);
+    }
+    offers.last_mut().unwrap().sha256 = Digest([9; 32]);
+    for strict in [true, false] {
+        let refusal = choose(&offers, &locked, strict).unwrap_err().to_string();
+        assert!(refusal.contains("One version has one content"), "{refusal}");
+    }
+}
+
+#[test]
 fn a_source_other_than_the_locked_one_is_marked() {
     let (locked, newer) = (linux(), binary_offers(SHOW).remove(0));
     assert!(!fetched(&locked, PathBuf::new(), &newer).source.locked);
