@@ -62,11 +62,20 @@ pub struct Options {
     /// Anchors of a site that the tools made, in place of a throwaway one; then it starts
     /// [`Until::Unprovisioned`], because nobody here has that site's keys.
     pub anchors: Option<Anchors>,
+    /// What its firmware does otherwise than [`FirmwareLog::boot`].
+    pub firmware: Option<fn(&mut FirmwareLog)>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { until: Until::Operational, port: 0, proxy: None, change: None, anchors: None }
+        Self {
+            until: Until::Operational,
+            port: 0,
+            proxy: None,
+            change: None,
+            anchors: None,
+            firmware: None,
+        }
     }
 }
 
@@ -75,6 +84,7 @@ pub struct Host {
     remote: Remote,
     running: Option<Running>,
     tpm: SoftTpm,
+    firmware: Option<fn(&mut FirmwareLog)>,
 }
 
 struct Running {
@@ -107,7 +117,7 @@ impl Host {
         let tpm = SoftTpm::blank()?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
         let remote = Remote { image: site.image(), site, address, ek: String::new(), bundle: None };
-        let mut host = Self { remote, running: None, tpm };
+        let mut host = Self { remote, running: None, tpm, firmware: options.firmware };
         host.power_on(options.proxy)?;
         if until != Until::Unprovisioned {
             host.list(options.change)?;
@@ -123,11 +133,14 @@ impl Host {
     /// # Errors
     /// A room refuses.
     pub fn power_on(&mut self, proxy: Option<Proxy>) -> Result<()> {
-        let log = FirmwareLog::boot(
+        let mut log = FirmwareLog::boot(
             &self.remote.site.anchors,
             &SECTIONS,
             self.remote.site.image().authenticode,
         );
+        if let Some(change) = self.firmware {
+            change(&mut log);
+        }
         for (pcr, digest) in log.extends() {
             self.tpm.extend(u8::try_from(pcr)?, digest.0)?;
         }
@@ -204,6 +217,11 @@ impl Host {
         self.power_off()?;
         self.tpm.power_cycle()?;
         self.power_on(proxy)
+    }
+
+    /// From the next boot on the firmware does this.
+    pub fn update_firmware(&mut self, change: fn(&mut FirmwareLog)) {
+        self.firmware = Some(change);
     }
 
     /// The box's facts, as its endpoints see them.

@@ -7,7 +7,8 @@ mod ops;
 use std::fs;
 
 use between::between;
-use casemate_formats::digest::Digest;
+use casemate_formats::{digest::Digest, efi::variable::IMAGE_SECURITY};
+use casemate_tests::firmware_log::Event;
 use ops::{CUSTODIANS, Ops};
 use serde_json::{Value, json};
 
@@ -144,6 +145,54 @@ fn an_answer_that_is_replayed_or_claims_another_tls_key_is_refused() {
     let address = between(&host, claim).expect("somebody").to_string();
     let add = ["host", "add", "alpha", "--address", &address, "--ek", &host.ek, "--yes"];
     assert_eq!(ops.on_site(&add).refused(), "quote-content");
+}
+
+#[test]
+fn another_boot_application_is_shown_and_listed_and_a_new_one_is_refused() {
+    let ops = Ops::new().expect("a site");
+    let mut host = ops
+        .boot_with(|log| log.events.insert(0, Event::application(Digest::sha256(b"a shell"))))
+        .expect("a box");
+    let added = ops.host_add(&host, &host.ek.clone()).ok();
+    let shell = json!([Digest::sha256(b"a shell").to_string()]);
+    assert_eq!(
+        (&added["other_applications"], &added["record"]["boot_applications"]),
+        (&shell, &shell)
+    );
+    assert_eq!(ops.bundle()["phase"], "locked");
+    host.update_firmware(|log| {
+        log.events.insert(0, Event::application(Digest::sha256(b"a boot kit")));
+    });
+    host.reboot().expect("a reboot");
+    let address = host.address.to_string();
+    let fetch = ["request", "fetch", "--host", "alpha", "--address", &address, "-o", "x"];
+    assert_eq!(ops.on_site(&fetch).refused(), "boot-application");
+}
+
+#[test]
+fn a_firmware_update_is_refused_until_host_add_lists_its_pcr_7_beside_the_old_one() {
+    let ops = Ops::new().expect("a site");
+    let mut host = ops.boot().expect("a box");
+    let before = ops.host_add(&host, &host.ek.clone()).ok()["record"]["pcr7"].clone();
+    ops.bundle();
+    // Revocations by the vendor's update: another dbx, so another PCR 7.
+    host.update_firmware(|log| {
+        let dbx = Event::variable("dbx", &IMAGE_SECURITY, b"revocations");
+        let empty = Event::variable("dbx", &IMAGE_SECURITY, b"");
+        let at = log.events.iter().position(|event| *event == empty).expect("a dbx");
+        log.events[at] = dbx;
+    });
+    host.reboot().expect("a reboot");
+    let address = host.address.to_string();
+    let push = ["bundle", "push", "--host", "alpha", "--address", &address];
+    assert_eq!(ops.on_site(&push).refused(), "host-mismatch");
+    let added = ops.host_add(&host, &host.ek.clone()).ok();
+    assert_eq!((&added["written"], &added["phase"]), (&json!("changed"), &json!("locked")));
+    let both = added["record"]["pcr7"].as_array().expect("a list").clone();
+    assert_eq!((both.len(), &both[0]), (2, &before[0]));
+    ops.on_site(&["bundle", "new"]).ok();
+    let answer = ops.bundle();
+    assert_eq!((&answer["outcome"], &answer["seq"]), (&json!("in-force"), &json!(2)));
 }
 
 #[test]

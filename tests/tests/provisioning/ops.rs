@@ -15,6 +15,7 @@ use casemate_formats::{
 };
 use casemate_tests::{
     alone::alone,
+    firmware_log::FirmwareLog,
     host::{Host, Options},
     site::SECTIONS,
 };
@@ -110,8 +111,14 @@ impl Ops {
 
     /// A box of this site, on and without a bundle.
     pub fn boot(&self) -> Result<Host> {
+        self.boot_with(|_| {})
+    }
+
+    /// The same with a firmware that does something else too.
+    pub fn boot_with(&self, firmware: fn(&mut FirmwareLog)) -> Result<Host> {
         let anchors = Anchors::decode(&fs::read(self.path("site/anchors"))?)?;
-        Host::with(Options { anchors: Some(anchors), ..Options::default() })
+        let firmware = Some(firmware);
+        Host::with(Options { anchors: Some(anchors), firmware, ..Options::default() })
     }
 
     /// `casemate … --json`, in the folder of these people.
@@ -203,11 +210,8 @@ impl Ops {
 
 /// The manifest of the image that boxes here pretend to run.
 fn manifest(anchors: &[u8]) -> Manifest {
-    let image = casemate_tests::firmware_log::FirmwareLog::image(
-        &SECTIONS,
-        Digest::sha256(b"a signed UKI"),
-        Digest::sha256(b"an ESP"),
-    );
+    let image =
+        FirmwareLog::image(&SECTIONS, Digest::sha256(b"a signed UKI"), Digest::sha256(b"an ESP"));
     let file = |sha256| File { bytes: 1, sha256 };
     Manifest {
         format: FORMAT,
