@@ -153,3 +153,23 @@ impl Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// Every name of [`super::Refusal::name`], out of this file: an enum cannot list its variants.
+    fn names() -> Vec<&'static str> {
+        let source = include_str!("refusal.rs");
+        let body = source.split("const fn name(").nth(1).expect("the function");
+        let body = body.split("const fn next(").next().expect("its end");
+        body.lines().filter_map(|line| line.split("=> \"").nth(1)?.split('"').next()).collect()
+    }
+
+    #[test]
+    fn the_runbook_says_what_to_do_about_every_refusal() {
+        let runbook = include_str!("../../../provisioning/RUNBOOKS.md");
+        assert!(names().len() > 15, "{:?}", names());
+        for name in names() {
+            assert!(runbook.contains(&format!("`{name}`")), "{name} is not in the runbook");
+        }
+    }
+}

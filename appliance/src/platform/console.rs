@@ -6,8 +6,8 @@ use std::{
     io::{self, Write as _},
 };
 
-/// The word that a line starts with: `casemate: WORD text`. These words are stable; qemu/README.md
-/// lists them.
+/// The word that a line starts with: `casemate: WORD text`. These words are stable; the
+/// runbooks (provisioning/RUNBOOKS.md) explain them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Word {
     /// First line of a boot: version.
@@ -131,6 +131,15 @@ mod tests {
             line(Word::Disk, "state\ncasemate: phase operational\x1b[2J"),
             "casemate: disk state?casemate: phase operational?[2J\r\n"
         );
+    }
+
+    #[test]
+    fn the_runbook_explains_every_word() {
+        let runbook = include_str!("../../../provisioning/RUNBOOKS.md");
+        for word in Word::ALL {
+            let text = word.text().trim();
+            assert!(runbook.contains(&format!("`{text}`")), "{text} is not in the runbook");
+        }
     }
 
     #[test]
