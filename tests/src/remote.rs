@@ -46,6 +46,15 @@ impl Remote {
         Client::new(self.address, &self.trust(), Some(self.site.client(name)))
     }
 
+    /// A client of this name that believes whoever answers: a box without its root has no
+    /// certificate of the authority.
+    ///
+    /// # Errors
+    /// See [`Client::new`].
+    pub fn believer(&self, name: &str) -> Result<Client> {
+        Client::new(self.address, &Trust::Anyone, Some(self.site.client(name)))
+    }
+
     /// A client whose key no bundle lists.
     ///
     /// # Errors

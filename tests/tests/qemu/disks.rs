@@ -5,7 +5,7 @@ use casemate_qemu::{
     machine::{Hardware, copy_sparse},
     partition,
 };
-use casemate_tests::machine::BOOT;
+use casemate_tests::machine::{BOOT, decrypt_body};
 
 use crate::{
     firmware::assert_refused,
@@ -27,10 +27,10 @@ fn the_disk_of_two_bundles_ago_stays_locked() {
     machine.machine.start().unwrap();
     let line = machine.machine.serial.wait("casemate: phase", BOOT).unwrap();
     assert!(line.contains("locked (no-live-slot)"), "{line}");
-    let client = machine.remote.client("web").unwrap();
-    let body = casemate_tests::machine::decrypt_body(&fixture().token);
-    let answer = client.post("/v1/decrypt", &body).unwrap();
-    assert_ne!(answer.status, 200);
+    machine.machine.serial.wait("casemate: ready", BOOT).unwrap();
+    let client = machine.remote.believer("web").unwrap();
+    let answer = client.post("/v1/decrypt", &decrypt_body(&fixture().token)).unwrap();
+    assert_eq!((answer.status, answer.code().unwrap().as_str()), (503, "not-operational"));
 }
 
 #[test]

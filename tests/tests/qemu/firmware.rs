@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
+use casemate_formats::efi::partition::{ESP_A, ESP_B};
 use casemate_qemu::{
     firmware::{self, Variables},
     machine::{Hardware, Machine},
@@ -47,7 +48,7 @@ fn a_uki_signed_by_another_db_key_never_starts() {
     let mut sign = Tools::find().unwrap().image();
     sign.arg("sign").arg("--dir").arg(&image).arg("--key").arg(at("db.key"));
     tools::output(sign.arg("--certificate").arg(at("db.crt"))).unwrap();
-    for esp in ["ESP A", "ESP B"] {
+    for esp in [ESP_A.name, ESP_B.name] {
         partition::put(&machine.machine.path("disk.img"), esp, &at("casemate.efi"), UKI).unwrap();
     }
     assert_never_starts(&mut machine.machine);
@@ -63,7 +64,7 @@ fn a_uki_whose_initramfs_differs_by_one_byte_never_starts() {
     uki[start + 1000] ^= 1;
     let changed = machine.machine.path("changed.efi");
     fs::write(&changed, uki).unwrap();
-    for esp in ["ESP A", "ESP B"] {
+    for esp in [ESP_A.name, ESP_B.name] {
         partition::put(&machine.machine.path("disk.img"), esp, &changed, UKI).unwrap();
     }
     assert_never_starts(&mut machine.machine);
@@ -91,7 +92,7 @@ fn a_credential_beside_the_uki_is_refused() {
     let mut machine = copy("credential", Hardware::default());
     let credential = machine.machine.path("x.cred");
     fs::write(&credential, b"a command line by another door").unwrap();
-    for esp in ["ESP A", "ESP B"] {
+    for esp in [ESP_A.name, ESP_B.name] {
         let to = format!("{UKI}.extra.d/x.cred");
         partition::put(&machine.machine.path("disk.img"), esp, &credential, &to).unwrap();
     }

@@ -6,7 +6,7 @@ use casemate_qemu::{
     machine::{Hardware, Machine},
     swtpm::{Banks, Swtpm},
 };
-use casemate_tests::machine::BOOT;
+use casemate_tests::machine::{BOOT, decrypt_body};
 
 use crate::fixture::{copy, fixture, fresh};
 
@@ -21,8 +21,10 @@ fn another_tpm_under_the_same_disk_stays_locked() {
     machine.machine.start().unwrap();
     let line = machine.machine.serial.wait("casemate: phase", BOOT).unwrap();
     assert!(line.contains("locked (not-listed)"), "{line}");
-    let answer = machine.remote.nobody().and_then(|client| client.get("/readyz")).unwrap();
-    assert_eq!(answer.status, 503);
+    machine.machine.serial.wait("casemate: ready", BOOT).unwrap();
+    let client = machine.remote.believer("web").unwrap();
+    let answer = client.post("/v1/decrypt", &decrypt_body(&fixture().token)).unwrap();
+    assert_eq!((answer.status, answer.code().unwrap().as_str()), (503, "not-operational"));
 }
 
 #[test]
