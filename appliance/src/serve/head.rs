@@ -9,7 +9,7 @@ use http_body_util::BodyExt as _;
 use hyper::{
     HeaderMap, Request,
     body::Incoming,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName},
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, TRANSFER_ENCODING},
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
@@ -151,6 +151,10 @@ pub(super) async fn body<'a>(
 
 /// Content-Length; a GET may leave it out. hyper has refused contradictory ones.
 fn length(headers: &HeaderMap, route: &Route) -> Result<usize, Refusal> {
+    // Chunks would take precedence over a length (RFC 9112, 6.3): what is limited must be what comes.
+    if headers.contains_key(TRANSFER_ENCODING) {
+        return Err(Code::LengthRequired.into());
+    }
     match (headers.get(CONTENT_LENGTH), route.method) {
         (Some(length), _) => length
             .to_str()

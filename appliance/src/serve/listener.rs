@@ -61,8 +61,10 @@ pub(super) async fn serve(
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, from)) => admit(stream, from, &acceptor, &house),
-                // Out of descriptors or memory: those inside go on, the next sweep frees some.
-                Err(_) => sleep(Duration::from_millis(50)).await,
+                // Those inside go on, the next sweep frees some.
+                Err(error) if is_shortage(&error) => sleep(Duration::from_millis(50)).await,
+                // That one connection's own fault.
+                Err(_) => {}
             },
             _ = sweep.tick() => gate.sweep(),
             () = &mut stop => break,
@@ -76,6 +78,13 @@ pub(super) async fn serve(
         }
     };
     let _ = timeout(2 * GRACE, empty).await;
+}
+
+/// Out of descriptors or memory (accept(2)): at once again would be in vain.
+fn is_shortage(error: &io::Error) -> bool {
+    use nix::errno::Errno;
+    let shortages = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
+    error.raw_os_error().is_some_and(|code| shortages.contains(&Errno::from_raw(code)))
 }
 
 fn admit(stream: TcpStream, from: SocketAddr, acceptor: &TlsAcceptor, house: &Arc<House>) {

@@ -16,6 +16,9 @@ use std::{io, net::TcpListener, sync::Arc};
 
 pub use house::{BootFacts, House, HouseError, Snapshot};
 
+/// Threads for what blocks: one TPM job at a time, a tick, collectors that read old blocks.
+const BLOCKING_THREADS: usize = 8;
+
 /// Serves on `listener` until `stop` resolves; brings its own runtime and blocks. PID 1 gives a
 /// future that never resolves.
 ///
@@ -27,7 +30,10 @@ pub fn run(
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         tokio::spawn(house.log.clone().tick_hourly());
         let listener = tokio::net::TcpListener::from_std(listener)?;

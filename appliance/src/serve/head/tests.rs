@@ -78,6 +78,8 @@ fn a_body_says_its_length_first() {
     let decrypt = route("/v1/decrypt");
     assert_eq!(length(&headers(&[]), decrypt).unwrap_err().code, Code::LengthRequired);
     assert_eq!(length(&headers(&[(CONTENT_LENGTH, "7")]), decrypt), Ok(7));
+    let chunked = headers(&[(CONTENT_LENGTH, "7"), (TRANSFER_ENCODING, "chunked")]);
+    assert_eq!(length(&chunked, decrypt).unwrap_err().code, Code::LengthRequired);
     let endless = headers(&[(CONTENT_LENGTH, "99999999999999999999999")]);
     assert_eq!(length(&endless, decrypt).unwrap_err().code, Code::BodyTooLarge);
 }
