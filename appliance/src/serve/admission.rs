@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use casemate_formats::digest::Digest;
+use casemate_formats::{code::Code, digest::Digest};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// Connections of one listed key: a large web tier's pools (40 processes of 12).
@@ -184,11 +184,25 @@ impl Gate {
         place
     }
 
-    /// The TPM, one job at a time with a short queue. `None`: the queue is full.
-    pub async fn tpm(&self) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
-        let queued = Arc::clone(&self.tpm_queue).try_acquire_owned().ok()?;
-        let job = Arc::clone(&self.tpm).acquire_owned().await.ok()?;
-        Some((queued, job))
+    /// Does a job with the TPM on a thread that may block, one at a time with a short queue. The
+    /// places are the job's and not its caller's: whoever asks and hangs up, again and again, would
+    /// otherwise queue jobs without end.
+    ///
+    /// # Errors
+    /// `temporary-reduced-capacity`: the queue is full. `internal`: the job panicked.
+    pub async fn tpm<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Code> {
+        let queued = Arc::clone(&self.tpm_queue).try_acquire_owned();
+        let queued = queued.map_err(|_| Code::ReducedCapacity)?;
+        let turn = Arc::clone(&self.tpm).acquire_owned().await;
+        let turn = turn.map_err(|_| Code::ReducedCapacity)?;
+        let done = tokio::task::spawn_blocking(move || {
+            let _places = (queued, turn);
+            job()
+        });
+        done.await.map_err(|_| Code::Internal)
     }
 
     /// Ends every connection that has outstayed its state.

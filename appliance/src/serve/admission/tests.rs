@@ -112,19 +112,47 @@ fn a_header_has_one_clock_however_it_trickles() {
 #[tokio::test]
 async fn the_tpm_has_one_job_and_a_queue_of_four() {
     let gate = gate();
-    let running = gate.tpm().await.expect("free");
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let asking = Arc::clone(&gate);
+    let running = tokio::spawn(async move { asking.tpm(move || ended.recv().is_err()).await });
+    while gate.tpm.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
     let waiting: Vec<_> = (0..TPM_QUEUE)
         .map(|_| {
             let gate = Arc::clone(&gate);
-            tokio::spawn(async move { gate.tpm().await.is_some() })
+            tokio::spawn(async move { gate.tpm(|| true).await })
         })
         .collect();
     while gate.tpm_queue.available_permits() > 0 {
         tokio::task::yield_now().await;
     }
-    assert!(gate.tpm().await.is_none(), "the queue is full");
-    drop(running);
-    for job in waiting {
-        assert!(job.await.expect("no panic"));
+    assert_eq!(gate.tpm(|| ()).await, Err(Code::ReducedCapacity), "the queue is full");
+    drop(end);
+    for job in waiting.into_iter().chain([running]) {
+        assert_eq!(job.await.expect("no panic"), Ok(true));
     }
+}
+
+#[tokio::test]
+async fn who_hangs_up_leaves_no_place_in_the_queue_of_the_tpm() {
+    let gate = gate();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let (begin, mut begun) = tokio::sync::mpsc::unbounded_channel();
+    let asking = Arc::clone(&gate);
+    let caller = tokio::spawn(async move {
+        asking
+            .tpm(move || {
+                let _ = begin.send(());
+                let _ = ended.recv();
+            })
+            .await
+    });
+    begun.recv().await.expect("the job runs");
+    caller.abort();
+    assert!(caller.await.is_err(), "its caller is gone");
+    assert_eq!(gate.tpm_queue.available_permits(), TPM_QUEUE, "the job holds its place");
+    assert_eq!(gate.tpm.available_permits(), 0, "and the TPM");
+    drop(end);
+    assert_eq!(gate.tpm(|| 7).await, Ok(7));
 }

@@ -11,6 +11,7 @@ use casemate_formats::{
 };
 
 use crate::{
+    audit::AuditUnavailable,
     life::{Accepted, Refused},
     reply::{OCTETS, Refusal, Reply},
     serve::{House, routes::Call},
@@ -25,34 +26,49 @@ pub(in crate::serve) async fn post(call: &Call<'_>, body: &[u8]) -> Result<Reply
     if body.len() > limits::BUNDLE_BYTES {
         return Err(Code::TooLarge.into());
     }
-    let _job = call.house.gate.tpm().await.ok_or(Code::ReducedCapacity)?;
     let (house, envelope) = (Arc::clone(call.house), body.to_vec());
-    // The TPM and the disk block; and an accept that has begun goes on when its caller hangs up.
-    let accepted = tokio::task::spawn_blocking(move || accept(&house, &envelope));
-    match accepted.await.map_err(|_| Refusal::internal())? {
+    // An accept that has begun is recorded, and a retired box leaves, even when its caller hangs up.
+    let answered = tokio::spawn(async move { take(&house, envelope).await });
+    answered.await.map_err(|_| Refusal::internal())?
+}
+
+async fn take(house: &Arc<House>, envelope: Vec<u8>) -> Result<Reply, Refusal> {
+    let accepting = Arc::clone(house);
+    // The TPM and the disk block.
+    match house.gate.tpm(move || accept(&accepting, &envelope)).await? {
         Ok((outcome, answer)) => {
-            if outcome != Accepted::Again {
-                let (seq, digest) = (answer.seq, answer.bundle);
-                call.log().record(Event::BundleAccepted { seq, digest }).await?;
-            }
-            if outcome == Accepted::Entered {
-                let phase = Slug::fixed(call.house.snapshot().phase.word());
-                call.log().record(Event::Phase { phase, reason: None }).await?;
-            }
+            let noted = note(house, outcome, &answer).await;
             if outcome == Accepted::Retired {
-                call.house.retire();
+                house.retire();
             }
+            noted?;
             Reply::json(&answer)
         }
         Err(refused) => {
             // Anyone can send bytes: what too few signed is counted, what enough signed is noted.
-            if refused.bundle.is_some_and(|(_, digest)| call.house.is_new_refusal(digest)) {
+            if refused.bundle.is_some_and(|(_, digest)| house.is_new_refusal(digest)) {
                 let code = Slug::fixed(refused.code.slug());
-                call.log().record(Event::BundleRefused { code, bundle: refused.bundle }).await?;
+                house.log.record(Event::BundleRefused { code, bundle: refused.bundle }).await?;
             }
             Err(refused.into())
         }
     }
+}
+
+async fn note(
+    house: &House,
+    outcome: Accepted,
+    answer: &api::Accepted,
+) -> Result<(), AuditUnavailable> {
+    if outcome != Accepted::Again {
+        let (seq, digest) = (answer.seq, answer.bundle);
+        house.log.record(Event::BundleAccepted { seq, digest }).await?;
+    }
+    if outcome == Accepted::Entered {
+        let phase = Slug::fixed(house.snapshot().phase.word());
+        house.log.record(Event::Phase { phase, reason: None }).await?;
+    }
+    Ok(())
 }
 
 fn accept(house: &House, envelope: &[u8]) -> Result<(Accepted, api::Accepted), Refused> {

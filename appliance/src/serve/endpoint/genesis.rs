@@ -13,16 +13,18 @@ pub(in crate::serve) async fn post(call: &Call<'_>, body: &[u8]) -> Result<Reply
     if !matches!(body, b"" | b"{}") {
         return Err(Code::MalformedRequest.into());
     }
-    let _job = call.house.gate.tpm().await.ok_or(Code::ReducedCapacity)?;
     let house = Arc::clone(call.house);
-    let made = tokio::task::spawn_blocking(move || house.life().genesis());
-    let answer = made.await.map_err(|_| Refusal::internal())??;
-    call.log()
-        .record(Event::Genesis {
+    // A root that was made is recorded even when its caller hangs up.
+    let made = tokio::spawn(async move {
+        let life = Arc::clone(&house);
+        let answer = house.gate.tpm(move || life.life().genesis()).await??;
+        let event = Event::Genesis {
             generation: answer.generation,
             split: answer.split,
             fingerprint: answer.fingerprint,
-        })
-        .await?;
-    Reply::json(&answer)
+        };
+        house.log.record(event).await?;
+        Reply::json(&answer)
+    });
+    made.await.map_err(|_| Refusal::internal())?
 }

@@ -18,10 +18,8 @@ use crate::{
 
 pub(in crate::serve) async fn post(call: &Call<'_>, body: &[u8]) -> Result<Reply, Refusal> {
     let ask = parse::<Ask>(body)?;
-    let _job = call.house.gate.tpm().await.ok_or(Code::ReducedCapacity)?;
     let house = Arc::clone(call.house);
-    let quoted = tokio::task::spawn_blocking(move || quote(&house, &ask));
-    Reply::json(&quoted.await.map_err(|_| Refusal::internal())??)
+    Reply::json(&call.house.gate.tpm(move || quote(&house, &ask)).await??)
 }
 
 fn quote(house: &House, ask: &Ask) -> Result<Request, Refusal> {
