@@ -22,6 +22,10 @@ use rustls::{
     sign::{CertifiedKey, SigningKey},
 };
 
+/// A client's certificate and whatever it sends beside it. They stay in memory as long as the
+/// connection, and TLS alone would allow 64 KiB; a chain of three with RSA keys has 5 KiB.
+const CERTIFICATES_BYTES: usize = 8 * 1024;
+
 /// This boot's TLS key. P-256, because every TLS library verifies it; it never leaves the process.
 pub struct TlsKey {
     key: Arc<dyn SigningKey>,
@@ -161,9 +165,13 @@ impl ClientCertVerifier for AnyKey {
     fn verify_client_cert(
         &self,
         end_entity: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
+        others: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
+        let bytes = others.iter().map(|other| other.len()).sum::<usize>() + end_entity.len();
+        if bytes > CERTIFICATES_BYTES {
+            return Err(CertificateError::BadEncoding.into());
+        }
         match client_key(end_entity) {
             Some(_) => Ok(ClientCertVerified::assertion()),
             None => Err(CertificateError::BadEncoding.into()),
@@ -190,5 +198,24 @@ impl ClientCertVerifier for AnyKey {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_keeps_no_more_than_8_kib_of_certificates_here() {
+        let key = TlsKey::generate().expect("a key");
+        let shown = key.certify(&["client".to_owned()], &[], None).expect("a certificate");
+        let algorithms = provider::default_provider().signature_verification_algorithms;
+        let verify = |beside: usize| {
+            let others = [CertificateDer::from(vec![0; beside])];
+            AnyKey { algorithms }.verify_client_cert(&shown.cert[0], &others, UnixTime::now())
+        };
+        let room = CERTIFICATES_BYTES - shown.cert[0].len();
+        assert!(verify(room).is_ok());
+        assert!(verify(room + 1).is_err());
     }
 }
