@@ -12,6 +12,7 @@ use hyper::{
     },
 };
 use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
 use zeroize::Zeroizing;
 
 use crate::audit::{AuditUnavailable, Recorded};
@@ -36,6 +37,7 @@ pub struct Reply {
     allow: Option<&'static str>,
     retry_after: Option<u16>,
     close: bool,
+    room: Option<OwnedSemaphorePermit>,
 }
 
 impl Reply {
@@ -64,13 +66,21 @@ impl Reply {
     }
 
     fn bytes(status: u16, media: &'static str, body: Bytes) -> Self {
-        Self { status, media, body, allow: None, retry_after: None, close: false }
+        Self { status, media, body, allow: None, retry_after: None, close: false, room: None }
     }
 
     /// A status and nothing else.
     #[must_use]
     pub fn empty(status: u16) -> Self {
         Self::bytes(status, JSON, Bytes::new())
+    }
+
+    /// Keeps the room that its request took until the last byte is on its way: whoever asks for large
+    /// answers and does not read them would otherwise fill the memory with them.
+    #[must_use]
+    pub fn holding(mut self, room: Option<OwnedSemaphorePermit>) -> Self {
+        self.room = room;
+        self
     }
 
     /// Its status.
@@ -82,7 +92,11 @@ impl Reply {
     /// As HTTP.
     #[must_use]
     pub fn into_response(self, id: &RequestId) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(self.body));
+        let body = match self.room {
+            None => self.body,
+            Some(room) => Bytes::from_owner(Held { bytes: self.body, _room: room }),
+        };
+        let mut response = Response::new(Full::new(body));
         *response.status_mut() =
             StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
@@ -101,6 +115,18 @@ impl Reply {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
+    }
+}
+
+/// Bytes under way, and the room that they take.
+struct Held {
+    bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -157,5 +183,28 @@ impl Proven {
     #[must_use]
     pub fn into_reply(self) -> Reply {
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http_body_util::BodyExt as _;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_holds_its_room_until_its_bytes_are_gone() {
+        let room = Arc::new(Semaphore::new(1));
+        let taken = Arc::clone(&room).acquire_owned().await.expect("open");
+        let reply = Reply::octets(OCTETS, b"a large answer".to_vec()).holding(Some(taken));
+        let id = RequestId::parse("r1").expect("within the alphabet");
+        let body = reply.into_response(&id).into_body();
+        let bytes = body.collect().await.expect("a body of bytes").to_bytes();
+        assert_eq!((bytes.as_ref(), room.available_permits()), (&b"a large answer"[..], 0));
+        drop(bytes);
+        assert_eq!(room.available_permits(), 1);
     }
 }

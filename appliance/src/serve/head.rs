@@ -1,7 +1,7 @@
 //! What is taken from a request before it is parsed: its ids, its sizes, its body. Every limit is
 //! checked before the bytes that it limits are kept.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use casemate_core::routes::{Endpoint, Method, Route};
 use casemate_formats::{audit::record::RequestId, code::Code, digest::hex};
@@ -11,7 +11,7 @@ use hyper::{
     body::Incoming,
     header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, TRANSFER_ENCODING},
 };
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zeroize::Zeroizing;
 
 use super::admission::{Connection, Doing};
@@ -93,18 +93,18 @@ pub(super) fn check(request: &Request<Incoming>) -> Result<(), Refusal> {
 }
 
 /// Room for the large bodies of all connections together.
-pub(super) struct Room(Semaphore);
+pub(super) struct Room(Arc<Semaphore>);
 
 impl Default for Room {
     fn default() -> Self {
-        Self(Semaphore::new(ROOM_KIB))
+        Self(Arc::new(Semaphore::new(ROOM_KIB)))
     }
 }
 
-/// A body, wiped on drop, and the room it takes.
-pub(super) struct Body<'a> {
+/// A body, wiped on drop, and the room that it and its answer take.
+pub(super) struct Body {
     pub bytes: Zeroizing<Vec<u8>>,
-    _room: Option<SemaphorePermit<'a>>,
+    pub room: Option<OwnedSemaphorePermit>,
 }
 
 /// Reads a body of the route's media type within its limit.
@@ -112,12 +112,12 @@ pub(super) struct Body<'a> {
 /// # Errors
 /// `length-required`, `body-too-large`, `unsupported-media-type`, `temporary-reduced-capacity`,
 /// `malformed-request`.
-pub(super) async fn body<'a>(
+pub(super) async fn body(
     request: Request<Incoming>,
     route: &Route,
     connection: &Connection,
-    room: &'a Room,
-) -> Result<Body<'a>, Refusal> {
+    room: &Room,
+) -> Result<Body, Refusal> {
     let length = length(request.headers(), route)?;
     if length > route.body_limit {
         return Err(match route.endpoint {
@@ -130,7 +130,7 @@ pub(super) async fn body<'a>(
     connection.set(Doing::Body);
     let taken = if length > SMALL {
         let kib = u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX);
-        let waiting = tokio::time::timeout(PATIENCE, room.0.acquire_many(kib));
+        let waiting = tokio::time::timeout(PATIENCE, Arc::clone(&room.0).acquire_many_owned(kib));
         Some(waiting.await.ok().and_then(Result::ok).ok_or(Code::ReducedCapacity)?)
     } else {
         None
@@ -146,7 +146,7 @@ pub(super) async fn body<'a>(
         bytes.extend_from_slice(data);
     }
     connection.set(Doing::Served);
-    Ok(Body { bytes, _room: taken })
+    Ok(Body { bytes, room: taken })
 }
 
 /// Content-Length; a GET may leave it out. hyper has refused contradictory ones.

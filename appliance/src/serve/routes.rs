@@ -110,7 +110,8 @@ async fn serve(
     if query.is_some() && route.endpoint != Endpoint::AuditBlocks {
         return call.refused(Code::MalformedRequest.into()).await;
     }
-    call.endpoint(query.as_deref(), &body.bytes).await
+    let reply = call.endpoint(query.as_deref(), &body.bytes).await?;
+    Ok(reply.holding(body.room))
 }
 
 impl Call<'_> {
