@@ -2,7 +2,10 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use casemate_formats::share::{ShareFile, split::combine};
+use casemate_formats::{
+    digest::Digest,
+    share::{ShareFile, split::combine},
+};
 
 use crate::workbench::Workbench;
 
@@ -150,6 +153,24 @@ fn a_share_file_never_goes_back_to_an_older_bundle() {
         bench.good(&ack);
         assert!(kept() == newest.envelope());
     }
+}
+
+#[test]
+fn the_share_of_another_root_is_never_overwritten() {
+    let bench = Workbench::ready();
+    let first = bench.signed();
+    let ack = ["share", "ack", "site/genesis/1-1.json", "--site", "site", "--identity", "ann.age"];
+    for root in [&ROOT, &[9; 32]] {
+        bench.write_answer(&first, bench.answer(&first, root));
+        bench.good(&ack);
+    }
+    let kept: std::collections::BTreeSet<_> = fs::read_dir(bench.path("."))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("example-1-1-ann.share."))
+        .map(|name| ShareFile::decode(&bench.age("ann", &name)).unwrap().fingerprint)
+        .collect();
+    assert_eq!(kept, [Digest::sha256(&ROOT), Digest::sha256(&[9; 32])].into());
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //! share, keeps it, and gives ops an acknowledgement. No share ever stands on a disk in clear.
 
 use std::{
-    io::Write as _,
+    fs,
+    io::{ErrorKind, Write as _},
     path::{Path, PathBuf},
     process::{Command as Process, Stdio},
 };
@@ -14,6 +15,7 @@ use casemate_formats::{
         body::{Asked, Custodian, Recipient},
     },
     code::Code,
+    digest::Digest,
     genesis::{Ack, Answer},
     share::{ShareFile, age},
 };
@@ -80,7 +82,8 @@ impl Command {
             ack: file.share.ack(),
         };
         let share_path = self.share_path(&file, custodian);
-        file.bundle = self.newest(&share_path, &verified, &anchors)?;
+        let earlier = self.earlier(&share_path, &file, output)?;
+        file.bundle = newest(earlier.as_ref(), &verified, &anchors);
         self.keep(&file, custodian, &share_path)?;
         let (ack_path, written) = match &site {
             Some(site) => site.write_ack(&ack)?,
@@ -163,21 +166,34 @@ impl Command {
         self.out.join(format!("{namespace}-{generation}-{split}-{}.share.age", custodian.name))
     }
 
-    /// The newest bundle that this custodian saw: the one at hand, or that of an earlier share file.
-    fn newest(
+    /// What stands under this name from before. A file with another share (the root was made again),
+    /// or one that this identity does not open, is moved aside and never overwritten: the root in use
+    /// may be the one that it belongs to.
+    fn earlier(
         &self,
-        earlier: &Path,
-        at_hand: &Verified,
-        anchors: &Anchors,
-    ) -> Result<Vec<u8>, Failure> {
-        let Ok(bytes) = std::fs::read(earlier) else { return Ok(at_hand.envelope().to_vec()) };
-        let seen = self
-            .decrypt(&bytes)?
-            .ok()
-            .and_then(|plaintext| ShareFile::decode(&plaintext).ok())
-            .and_then(|file| Verified::verify(&file.bundle, anchors).ok())
-            .filter(|seen| seen.bundle().site.seq > at_hand.bundle().site.seq);
-        Ok(seen.as_ref().unwrap_or(at_hand).envelope().to_vec())
+        path: &Path,
+        file: &ShareFile,
+        output: &Output,
+    ) -> Result<Option<ShareFile>, Failure> {
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Failure::file(path, &error)),
+        };
+        let plaintext = self.decrypt(&bytes)?.ok();
+        let earlier = plaintext.and_then(|plaintext| ShareFile::decode(&plaintext).ok());
+        let commitment = file.share.commitment();
+        if earlier.as_ref().is_none_or(|earlier| earlier.share.commitment() != commitment) {
+            let aside = path.with_extension(format!("{}.age", Digest::sha256(&bytes)));
+            fs::rename(path, &aside).map_err(|error| Failure::file(path, &error))?;
+            output.note(format_args!(
+                "another share stood in {}: it is {} now; keep it until the bundle in force names \
+                 the other root",
+                path.display(),
+                aside.display(),
+            ));
+        }
+        Ok(earlier)
     }
 
     /// Writes the share again, encrypted to its custodian, beside the bundle.
@@ -189,6 +205,14 @@ impl Command {
         write(path, &encrypted)?;
         Ok(())
     }
+}
+
+/// The newest bundle that this custodian saw: the one at hand, or that of an earlier share file.
+fn newest(earlier: Option<&ShareFile>, at_hand: &Verified, anchors: &Anchors) -> Vec<u8> {
+    let seen = earlier
+        .and_then(|file| Verified::verify(&file.bundle, anchors).ok())
+        .filter(|seen| seen.bundle().site.seq > at_hand.bundle().site.seq);
+    seen.as_ref().unwrap_or(at_hand).envelope().to_vec()
 }
 
 fn ack_name(ack: &Ack) -> String {
