@@ -1,6 +1,7 @@
 //! Builds the image of an appliance: fetches locked sources, builds TSS, kernel and firmware, assembles
 //! and signs the UKI, lays it on a disk, and says what it will measure. `main.rs` is the command line.
 
+pub mod apt;
 pub mod cache;
 pub mod disk;
 pub mod fat;

@@ -1,5 +1,4 @@
-//! Fetches locked sources from Debian's signed archive with an apt state of its own, so that the
-//! host's apt is neither needed in that release nor touched. Each file is kept by its hash.
+//! Fetches locked sources from Debian's signed archive; each file is kept by its hash.
 
 use std::{
     cell::OnceCell,
@@ -12,12 +11,10 @@ use anyhow::{Context as _, Result, bail};
 use casemate_formats::{digest::Digest, manifest};
 
 use crate::{
-    cache,
+    apt, cache,
     lock::{Kind, Locked},
     run::{command, output, say},
 };
-
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// A source on this machine.
 #[derive(Clone, Debug)]
@@ -117,7 +114,7 @@ impl Archive {
     /// A command of apt's on our own state, with the index fetched.
     fn apt(&self, program: &str) -> Result<Command> {
         if self.options.get().is_none() {
-            let opened = open()?;
+            let opened = apt::open()?;
             self.options.get_or_init(|| opened);
         }
         let mut apt = command(program);
@@ -271,83 +268,6 @@ fn source_offers(text: &str) -> Vec<Offer> {
             Some(Offer { version, sha256 })
         })
         .collect()
-}
-
-/// Lays the isolated state and fetches the index of the two releases.
-fn open() -> Result<Vec<String>> {
-    let state = cache::root()?.join("apt");
-    for folder in ["lists/partial", "archives/partial", "sources"] {
-        fs::create_dir_all(state.join(folder))?;
-    }
-    let _lock = cache::lock(&state.join("lock"))?;
-    fs::write(state.join("status"), "")?;
-    let uri = archive_uri()?;
-    if !Path::new(KEYRING).exists() {
-        bail!("expected {KEYRING} (package debian-archive-keyring): `image/prepare` installs it");
-    }
-    let entry = |suite: &str, types: &str| {
-        format!(
-            "Types: {types}\nURIs: {uri}\nSuites: {suite}\nComponents: main\nSigned-By: {KEYRING}\n"
-        )
-    };
-    let sources = format!("{}\n{}", entry("trixie", "deb deb-src"), entry("bookworm", "deb"));
-    fs::write(state.join("sources/casemate.sources"), sources)?;
-    let path = |name: &str| state.join(name).display().to_string();
-    let mut options = vec![
-        "Dir::Etc::sourcelist=/dev/null".to_owned(),
-        format!("Dir::Etc::sourceparts={}", path("sources")),
-        "Dir::Etc::preferences=/dev/null".to_owned(),
-        "Dir::Etc::preferencesparts=/dev/null".to_owned(),
-        format!("Dir::State::lists={}", path("lists")),
-        format!("Dir::State::status={}", path("status")),
-        format!("Dir::Cache={}", path("")),
-        format!("Dir::Cache::archives={}", path("archives")),
-        "Acquire::Languages=none".to_owned(),
-        "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
-        "Acquire::Retries=3".to_owned(),
-        "APT::Get::List-Cleanup=false".to_owned(),
-    ];
-    // The cache is the user's own; as root, apt would drop to a user who cannot read it.
-    options.push("APT::Sandbox::User=root".to_owned());
-    say("sources", "fetching the archive's signed index (about 20 s)");
-    let mut update = command("apt-get");
-    for option in &options {
-        update.args(["-o", option]);
-    }
-    output(update.args(["-q", "update", "--error-on=any"])).with_context(|| {
-        format!("the archive {uri} cannot be read; a network, or a filled cache, is needed")
-    })?;
-    Ok(options)
-}
-
-/// Where the host's own apt gets Debian from.
-fn archive_uri() -> Result<String> {
-    let release = fs::read_to_string("/etc/os-release").context("expected a Debian host")?;
-    let codename = release
-        .lines()
-        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
-        .context("expected VERSION_CODENAME in /etc/os-release: is this Debian 12 or 13?")?
-        .trim_matches('"');
-    let targets = output(command("apt-get").args([
-        "indextargets",
-        "--format",
-        "$(REPO_URI) $(RELEASE) $(COMPONENT)",
-        "Created-By: Packages",
-    ]))?;
-    pick_uri(&targets, codename).with_context(|| {
-        format!("expected an apt source for Debian {codename} main on this host, found none")
-    })
-}
-
-fn pick_uri(targets: &str, codename: &str) -> Option<String> {
-    let stable = ["stable", "oldstable"];
-    targets.lines().find_map(|line| {
-        let mut fields = line.split_whitespace();
-        let (uri, release, component) = (fields.next()?, fields.next()?, fields.next()?);
-        let release_fits = release == codename || stable.contains(&release);
-        let debian = uri.trim_end_matches('/').ends_with("/debian");
-        (release_fits && component == "main" && debian).then(|| uri.to_owned())
-    })
 }
 
 #[cfg(test)]

@@ -78,15 +78,3 @@ fn a_source_other_than_the_locked_one_is_marked() {
     let exact = Offer { version: locked.version.clone(), sha256: locked.sha256 };
     assert!(fetched(&locked, PathBuf::new(), &exact).source.locked);
 }
-
-#[test]
-fn the_hosts_own_archive_is_found_among_others() {
-    let targets = "\
-https://packages.example.com/apt cloud-sdk-bookworm main
-https://download.example.com/linux/debian bookworm stable
-http://mirror.example.net/debian-security bookworm-security main
-http://mirror.example.net/debian/ bookworm main
-";
-    assert_eq!(pick_uri(targets, "bookworm").unwrap(), "http://mirror.example.net/debian/");
-    assert_eq!(pick_uri(targets, "trixie"), None);
-}
