@@ -83,7 +83,10 @@ fn set_up_mode_overwrites_foreign_variables_and_says_so() {
     machine.start().unwrap();
     machine.serial.wait("casemate: enrolled PK", BOOT).unwrap();
     let text = machine.serial.text();
-    assert!(text.contains("overw") || text.contains("replac"), "does not say it:\n{text}");
+    for variable in ["db", "KEK"] {
+        let line = format!("casemate: enrolled {variable}, written over foreign keys");
+        assert!(text.contains(&line), "no {line:?} in\n{text}");
+    }
     machine.serial.wait("casemate: phase unprovisioned", BOOT).unwrap();
 }
 
