@@ -34,6 +34,23 @@ fn the_disk_of_two_bundles_ago_stays_locked() {
 }
 
 #[test]
+fn the_disk_of_before_the_last_boot_tick_keeps_reads_closed() {
+    let mut machine = copy("before-tick", Hardware::default());
+    let (disk, kept) = (machine.machine.path("disk.img"), machine.machine.path("kept.img"));
+    copy_sparse(&disk, &kept).unwrap();
+    machine.power_cycle().expect("Operational: this boot ticks");
+    machine.machine.cut();
+    copy_sparse(&kept, &disk).unwrap();
+    machine.machine.start().unwrap();
+    machine.machine.serial.wait("casemate: phase operational", BOOT).unwrap();
+    machine.machine.serial.wait("casemate: ready", BOOT).unwrap();
+    let client = machine.remote.client("web").unwrap();
+    let answer = client.post("/v1/decrypt", &decrypt_body(&fixture().token)).unwrap();
+    assert_eq!((answer.status, answer.code().unwrap().as_str()), (503, "state-rolled-back"));
+    machine.encrypt(b"goes on").expect("encryption goes on");
+}
+
+#[test]
 fn a_flipped_bit_in_the_header_of_state_is_refused() {
     let mut machine = copy("flipped", Hardware::default());
     partition::flip(&machine.machine.path("disk.img"), STATE.name, 20).unwrap();
