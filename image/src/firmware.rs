@@ -21,14 +21,17 @@ pub fn build(root: &Path, prefix: &Path, target: &Path, locked: bool) -> Result<
     say("firmware", "building init (2-4 minutes from nothing, half a minute after a change)");
     let home = cargo_home()?;
     let remaps = [(&home, "/cargo"), (&root.to_path_buf(), "/casemate")];
-    let flags: Vec<String> = remaps
+    let mut flags: Vec<String> = remaps
         .iter()
         .map(|(from, to)| format!("\"--remap-path-prefix={}={to}\"", from.display()))
         .collect();
-    let prefix_maps: Vec<String> = remaps
+    let mut c_flags: Vec<String> = remaps
         .iter()
         .map(|(from, to)| format!("-ffile-prefix-map={}={to}", from.display()))
         .collect();
+    // A panic ends PID 1, nothing unwinds: the tables for it would be a tenth of the binary.
+    flags.push("\"-Cforce-unwind-tables=no\"".to_owned());
+    c_flags.extend(["-fno-unwind-tables", "-fno-asynchronous-unwind-tables"].map(str::to_owned));
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(root)
@@ -39,7 +42,7 @@ pub fn build(root: &Path, prefix: &Path, target: &Path, locked: bool) -> Result<
         .arg("--config")
         .arg(format!("target.{TARGET}.rustflags=[{}]", flags.join(",")))
         .env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"))
-        .env("CFLAGS", prefix_maps.join(" "))
+        .env("CFLAGS", c_flags.join(" "))
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
     if locked {
