@@ -1,9 +1,12 @@
 //! PID 1: the boot story. Each line is a room's work; what may follow what is held by the types.
 
+mod processor;
+
 use std::{
     convert::Infallible,
     future,
     net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener},
+    process::ExitCode,
     sync::Arc,
     time::Duration,
 };
@@ -14,7 +17,7 @@ use casemate_appliance::{
     platform::{
         clock::Clock,
         console::{Word, say},
-        cpu, network, power, sandbox,
+        network, power, sandbox,
     },
     serve::{self, BootFacts, House},
 };
@@ -26,16 +29,16 @@ const DEFAULT_PORT: u16 = 8443;
 /// How long the port waits for an address. Without one it opens all the same: addresses may come.
 const ADDRESS_PATIENCE: Duration = Duration::from_secs(5);
 
-fn main() {
-    // Before anything that the compiler could have made from what this processor lacks.
-    if let Some(feature) = cpu::missing() {
-        Stop::from(Refusal::CpuFeatures(feature)).stay();
+fn main() -> ExitCode {
+    // On anything but an appliance, mounting and rebooting would be harm.
+    if std::process::id() != 1 {
+        say(Word::Refused, "not-pid-1");
+        return ExitCode::FAILURE;
     }
     let Err(stop) = boot();
     stop.stay()
 }
 
-#[inline(never)]
 fn boot() -> Result<Infallible, Stop> {
     let left = Mounted::begin()?
         .find_tpm()?

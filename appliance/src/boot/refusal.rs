@@ -6,9 +6,6 @@ use crate::platform::disk::DiskError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// A processor without what the firmware is compiled for.
-    #[error("the processor does not show {0}")]
-    CpuFeatures(&'static str),
     /// A file system of the kernel's cannot be mounted.
     #[error("{path} cannot be mounted: {cause}")]
     Mount {
@@ -94,7 +91,6 @@ impl Refusal {
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::CpuFeatures(_) => "cpu-features",
             Self::Mount { .. } => "mount",
             Self::Anchors(_) => "anchors",
             Self::NoTpm => "no-tpm",
@@ -123,9 +119,6 @@ impl Refusal {
     #[must_use]
     pub const fn next(&self) -> &'static str {
         match self {
-            Self::CpuFeatures(_) => {
-                "use a server of 2013 or later; in a virtual machine, show it the host's processor"
-            }
             Self::Mount { .. } | Self::Anchors(_) | Self::Port(_) => "flash the image anew",
             Self::NoTpm => "switch the TPM 2.0 on in the firmware's settings, or fit one",
             Self::NoSha256Bank => "switch the TPM's SHA-256 bank on in the firmware's settings",

@@ -3,7 +3,6 @@
 
 pub mod clock;
 pub mod console;
-pub mod cpu;
 pub mod disk;
 pub mod efi;
 pub mod memory;
