@@ -145,6 +145,33 @@ fn a_body_that_comes_one_byte_a_second_is_closed_and_takes_nobodys_place() {
 }
 
 #[test]
+fn strangers_who_trickle_their_bodies_keep_nobody_from_request_and_push() {
+    let host = Host::start().expect("a box");
+    let nobody = host.nobody().expect("a client");
+    let begun = |length: usize| {
+        let mut slow = nobody.connect().expect("a connection");
+        let head = format!(
+            "POST /v1/bundle HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\n\
+             Content-Length: {length}\r\n\r\nx"
+        );
+        slow.write(head.as_bytes()).expect("sent");
+        slow
+    };
+    let ask = br#"{"nonce":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}"#;
+    let large = vec![b'x'; 200 * 1024];
+    let slow: Vec<_> = [1000, 300 * 1024].into_iter().flat_map(|n| [n; 6]).map(begun).collect();
+    for _ in 0..3 {
+        let answer = nobody.post("/v1/request", ask).expect("an answer");
+        assert_eq!(answer.code().expect("a sound document"), "ok");
+        let mut push = nobody.connect().expect("a connection");
+        let octets = [("Content-Type", "application/octet-stream")];
+        let answer = push.send("POST", "/v1/bundle", &octets, Some(&large)).expect("an answer");
+        assert_eq!(answer.code().expect("a sound document"), "malformed-bundle", "it was read");
+    }
+    drop(slow);
+}
+
+#[test]
 fn a_handshake_that_never_comes_is_closed() {
     let host = Host::start().expect("a box");
     let mut silent = TcpStream::connect(host.address).expect("accepted");

@@ -23,8 +23,16 @@ pub const CONNECTIONS_LISTED: usize = 1_536;
 /// Connections that have shown no listed key (yet): a new client passes through here, so it must not
 /// be full of a stranger's; the longest waiting one goes first.
 pub const CONNECTIONS_STRANGE: usize = 512;
-/// Strangers' requests with a body that are worked on at once.
+/// Strangers' requests with a body that are worked on at once. A place is taken once the body is here.
 const STRANGERS_SERVED: usize = 4;
+/// Strangers who send a body that takes room (a bundle) at once; their four fill under half of it.
+const STRANGERS_SENDING: usize = 4;
+/// How long one of them sends before a faster one may have its place.
+const SENDING_GRACE: Duration = Duration::from_secs(1);
+/// How long the next one waits: by then somebody's grace is over.
+const SENDING_PATIENCE: Duration = Duration::from_secs(2);
+/// How often it looks.
+const SENDING_LOOK: Duration = Duration::from_millis(50);
 /// TPM jobs that may wait behind the one that runs.
 const TPM_QUEUE: usize = 4;
 
@@ -85,6 +93,8 @@ pub struct Connection {
     doing: AtomicU8,
     /// Milliseconds since the gate was opened.
     since: AtomicU64,
+    /// Bytes of the body that it sends.
+    received: AtomicU64,
     opened: Instant,
 }
 
@@ -102,6 +112,11 @@ impl Connection {
         }
     }
 
+    /// Bytes of a body came.
+    pub fn received(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
     /// Whether a request of it is being worked on.
     pub fn is_served(&self) -> bool {
         self.doing() == Doing::Served
@@ -115,8 +130,17 @@ impl Connection {
         !self.is_served()
     }
 
+    fn waited(&self, now: u64) -> u64 {
+        now.saturating_sub(self.since.load(Ordering::Relaxed))
+    }
+
+    /// Bytes a second of the body that it sends.
+    fn rate(&self, now: u64) -> u64 {
+        self.received.load(Ordering::Relaxed).saturating_mul(1000) / self.waited(now).max(1)
+    }
+
     fn overdue(&self, now: u64) -> bool {
-        let waited = now.saturating_sub(self.since.load(Ordering::Relaxed));
+        let waited = self.waited(now);
         self.doing().patience().is_some_and(|patience| u128::from(waited) >= patience.as_millis())
     }
 }
@@ -130,6 +154,7 @@ pub struct Gate {
     opened: Instant,
     inside: Mutex<Inside>,
     strangers: Arc<Semaphore>,
+    senders: Mutex<Vec<Arc<Connection>>>,
     tpm_queue: Arc<Semaphore>,
     tpm: Arc<Semaphore>,
 }
@@ -155,6 +180,7 @@ impl Gate {
             opened: Instant::now(),
             inside: Mutex::default(),
             strangers: Arc::new(Semaphore::new(STRANGERS_SERVED)),
+            senders: Mutex::default(),
             tpm_queue: Arc::new(Semaphore::new(1 + TPM_QUEUE)),
             tpm: Arc::new(Semaphore::new(1)),
         }
@@ -167,6 +193,7 @@ impl Gate {
             close: Notify::new(),
             doing: AtomicU8::new(Doing::Handshake as u8),
             since: AtomicU64::new(millis(self.opened)),
+            received: AtomicU64::new(0),
             opened: self.opened,
         });
         let mut inside = self.lock();
@@ -182,6 +209,35 @@ impl Gate {
         let place = tokio::time::timeout(SWEEP, waiting).await.ok()?.ok();
         connection.set(Doing::Served);
         place
+    }
+
+    /// A place among the strangers that send a body which takes room. Where all are taken, the slowest
+    /// of those who had their grace is pushed out: four who trickle cannot keep a bundle away.
+    pub async fn sender(self: &Arc<Self>, connection: &Arc<Connection>) -> Option<Sender> {
+        connection.set(Doing::Body);
+        let looking = async {
+            loop {
+                if let Some(place) = self.try_sender(connection, millis(self.opened)) {
+                    return place;
+                }
+                tokio::time::sleep(SENDING_LOOK).await;
+            }
+        };
+        tokio::time::timeout(SENDING_PATIENCE, looking).await.ok()
+    }
+
+    fn try_sender(self: &Arc<Self>, connection: &Arc<Connection>, now: u64) -> Option<Sender> {
+        let mut senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        if senders.len() >= STRANGERS_SENDING {
+            let slow = senders.iter().enumerate().filter(|(_, c)| {
+                c.doing() == Doing::Body && u128::from(c.waited(now)) >= SENDING_GRACE.as_millis()
+            });
+            let (slowest, _) = slow.min_by_key(|(_, c)| c.rate(now))?;
+            senders.swap_remove(slowest).close.notify_one();
+        }
+        connection.received.store(0, Ordering::Relaxed);
+        senders.push(Arc::clone(connection));
+        Some(Sender { gate: Arc::clone(self), connection: Arc::clone(connection) })
     }
 
     /// Does a job with the TPM on a thread that may block, one at a time with a short queue. The
@@ -244,6 +300,19 @@ fn make_room(class: &mut Vec<Arc<Connection>>, capacity: usize) -> Option<()> {
     let (oldest, _) = waiting.min_by_key(|(_, c)| c.since.load(Ordering::Relaxed))?;
     class.swap_remove(oldest).close.notify_one();
     Some(())
+}
+
+/// A place among the strangers that send; given back on drop.
+pub struct Sender {
+    gate: Arc<Gate>,
+    connection: Arc<Connection>,
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        let mut senders = self.gate.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        remove(&mut senders, &self.connection);
+    }
 }
 
 /// A place inside; given back on drop.

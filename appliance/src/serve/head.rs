@@ -14,7 +14,10 @@ use hyper::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zeroize::Zeroizing;
 
-use super::admission::{Connection, Doing};
+use super::{
+    House,
+    admission::{Connection, Doing, Sender},
+};
 use crate::reply::{JSON, OCTETS, REQUEST_ID, Refusal};
 
 /// hyper's buffer of a connection: twice a header that is accepted, so that one a little too large
@@ -105,6 +108,17 @@ impl Default for Room {
 pub(super) struct Body {
     pub bytes: Zeroizing<Vec<u8>>,
     pub room: Option<OwnedSemaphorePermit>,
+    /// A stranger's place among those who send what takes room.
+    pub place: Option<Sender>,
+}
+
+impl Room {
+    /// Room for this many bytes, waited for a while.
+    async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Code> {
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        let waiting = tokio::time::timeout(PATIENCE, Arc::clone(&self.0).acquire_many_owned(kib));
+        waiting.await.ok().and_then(Result::ok).ok_or(Code::ReducedCapacity)
+    }
 }
 
 /// Reads a body of the route's media type within its limit.
@@ -115,8 +129,9 @@ pub(super) struct Body {
 pub(super) async fn body(
     request: Request<Incoming>,
     route: &Route,
-    connection: &Connection,
-    room: &Room,
+    connection: &Arc<Connection>,
+    house: &House,
+    stranger: bool,
 ) -> Result<Body, Refusal> {
     let length = length(request.headers(), route)?;
     if length > route.body_limit {
@@ -128,13 +143,15 @@ pub(super) async fn body(
     }
     media_type(request.headers(), route)?;
     connection.set(Doing::Body);
-    let taken = if length > SMALL {
-        let kib = u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX);
-        let waiting = tokio::time::timeout(PATIENCE, Arc::clone(&room.0).acquire_many_owned(kib));
-        Some(waiting.await.ok().and_then(Result::ok).ok_or(Code::ReducedCapacity)?)
-    } else {
-        None
-    };
+    let (mut place, mut room) = (None, None);
+    if length > SMALL {
+        if stranger {
+            place = Some(house.gate.sender(connection).await.ok_or(Code::ReducedCapacity)?);
+        }
+        room = Some(house.room.take(length).await?);
+        // Its time to send begins now.
+        connection.set(Doing::Body);
+    }
     let mut bytes = Zeroizing::new(Vec::with_capacity(length));
     let mut incoming = request.into_body();
     while let Some(frame) = incoming.frame().await {
@@ -144,9 +161,10 @@ pub(super) async fn body(
             return Err(Code::BodyTooLarge.into());
         }
         bytes.extend_from_slice(data);
+        connection.received(data.len());
     }
     connection.set(Doing::Served);
-    Ok(Body { bytes, room: taken })
+    Ok(Body { bytes, room, place })
 }
 
 /// Content-Length; a GET may leave it out. hyper has refused contradictory ones.

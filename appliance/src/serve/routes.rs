@@ -96,16 +96,18 @@ async fn serve(
     if listed.is_some() && !peer.admitted() {
         return Err(Code::ReducedCapacity.into());
     }
-    // Whoever has no listed key shares a few places with all others of that kind.
-    let _place = if listed.is_none() && route.method == Method::Post {
-        Some(house.gate.stranger(&peer.pass.connection).await.ok_or(Code::ReducedCapacity)?)
-    } else {
-        None
-    };
     let query = request.uri().query().map(str::to_owned);
-    let body = match head::body(request, route, &peer.pass.connection, &house.room).await {
+    let connection = &peer.pass.connection;
+    let body = match head::body(request, route, connection, house, listed.is_none()).await {
         Ok(body) => body,
         Err(refusal) => return call.refused(refusal).await,
+    };
+    // Whoever has no listed key shares a few places with all others of that kind; with the whole body
+    // here, or four who trickle theirs could keep everybody from request and push.
+    let _places = if listed.is_none() && route.method == Method::Post {
+        (Some(house.gate.stranger(connection).await.ok_or(Code::ReducedCapacity)?), body.place)
+    } else {
+        (None, body.place)
     };
     if query.is_some() && route.endpoint != Endpoint::AuditBlocks {
         return call.refused(Code::MalformedRequest.into()).await;

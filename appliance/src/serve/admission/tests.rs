@@ -109,6 +109,33 @@ fn a_header_has_one_clock_however_it_trickles() {
     assert_eq!(pass.connection.doing(), Doing::Header);
 }
 
+#[test]
+fn the_slowest_stranger_who_sends_gives_way_and_nobody_before_a_second_is_over() {
+    let gate = gate();
+    let second = 1000;
+    let passes: Vec<_> = (0..=STRANGERS_SENDING).map(|_| gate.enter().expect("room")).collect();
+    let begin = |pass: &Pass, now: u64| {
+        pass.connection.set(Doing::Body);
+        pass.connection.since.store(now, Ordering::Relaxed);
+        gate.try_sender(&pass.connection, now)
+    };
+    let (next, first) = passes.split_last().expect("five of them");
+    let held: Vec<_> = first.iter().map(|pass| begin(pass, 0).expect("a place")).collect();
+    for (pass, bytes) in first.iter().zip([5000, 20, 0, 700]) {
+        pass.connection.received(bytes);
+    }
+    assert!(begin(next, second - 1).is_none(), "all of them have just begun");
+    // Whole, and being worked on: it is none of those who send.
+    first[2].connection.set(Doing::Served);
+    let place = begin(next, second).expect("the slowest gives way");
+    let senders = |gate: &Gate| gate.senders.lock().expect("sound").clone();
+    let still = |pass: &Pass| senders(&gate).iter().any(|c| Arc::ptr_eq(c, &pass.connection));
+    let stay: Vec<_> = passes.iter().map(still).collect();
+    assert_eq!(stay, [true, false, true, true, true]);
+    drop((held, place));
+    assert!(senders(&gate).is_empty());
+}
+
 #[tokio::test]
 async fn the_tpm_has_one_job_and_a_queue_of_four() {
     let gate = gate();
