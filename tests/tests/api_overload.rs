@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use casemate_formats::api::Blocks;
 use casemate_tests::{
     calls::{decrypt, encrypt, plaintext},
     client::{Client, Connection, Trust},
@@ -169,6 +170,34 @@ fn strangers_who_trickle_their_bodies_keep_nobody_from_request_and_push() {
         assert_eq!(answer.code().expect("a sound document"), "malformed-bundle", "it was read");
     }
     drop(slow);
+}
+
+#[test]
+fn blocks_take_of_the_room_for_bodies_and_waiting_for_them_takes_none() {
+    let host = Host::start().expect("a box");
+    let audit = host.client("audit").expect("a client");
+    let web = host.client("web").expect("a client");
+    let code = |path: &str| audit.get(path).and_then(|a| a.code()).expect("an answer");
+    let all = "/v1/audit/blocks?from=0&wait=20";
+    let blocks: Blocks = audit.get(all).expect("an answer").ok().expect("blocks");
+    let next = blocks.blocks.last().expect("a block").number + 1;
+    // Four of 2 MiB are all the room there is.
+    let begun = |_| {
+        let mut large = web.connect().expect("a connection");
+        let head = "POST /v1/decrypt/batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+                    Content-Length: 2097152\r\n\r\n[";
+        large.write(head.as_bytes()).expect("sent");
+        large
+    };
+    let large = [0; 4].map(begun);
+    let full = (0..500).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        code(all) == "temporary-reduced-capacity"
+    });
+    assert!(full, "an answer was made without room for it");
+    assert_eq!(code(&format!("/v1/audit/blocks?from={next}&wait=0")), "ok");
+    drop(large);
+    assert!((0..10).any(|_| code(all) == "ok"), "the room is free again");
 }
 
 #[test]

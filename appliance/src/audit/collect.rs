@@ -27,12 +27,12 @@ const ANSWER_BYTES: usize = 1024 * 1024;
 /// How long a collector may wait: less than idle timeouts on the way.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// Closed blocks from a number on; waits for the first.
-pub(super) async fn blocks(
-    shared: &Arc<Shared>,
+/// Waits for a block; `None`: it did not come. Otherwise how many there are.
+pub(super) async fn wait_for(
+    shared: &Shared,
     from: u64,
     wait: Duration,
-) -> Result<Vec<Closed>, ReadError> {
+) -> Result<Option<u64>, ReadError> {
     let mut sizes = shared.tree.sizes();
     if shared.running.get().is_none() {
         return Err(ReadError::NoLog);
@@ -50,11 +50,20 @@ pub(super) async fn blocks(
             }
         }
     });
-    let size = match waited.await {
-        Err(_) => return Ok(Vec::new()),
-        Ok(size) if from > size => return Err(ReadError::BeyondHead),
-        Ok(size) => size,
-    };
+    match waited.await {
+        Err(_) => Ok(None),
+        Ok(size) if from > size => Err(ReadError::BeyondHead),
+        Ok(size) => Ok(Some(size)),
+    }
+}
+
+/// Closed blocks from a number on; waits for the first.
+pub(super) async fn blocks(
+    shared: &Arc<Shared>,
+    from: u64,
+    wait: Duration,
+) -> Result<Vec<Closed>, ReadError> {
+    let Some(size) = wait_for(shared, from, wait).await? else { return Ok(Vec::new()) };
     let shared = Arc::clone(shared);
     let read = tokio::task::spawn_blocking(move || match shared.running.get() {
         Some(running) => read(running, from, size),

@@ -254,6 +254,15 @@ impl Log {
         self.0.shared.intake.lock().count(what);
     }
 
+    /// Waits up to `wait` for block number `from`: whether [`Log::blocks`] has something to give. Nothing
+    /// is read yet.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn wait_for(&self, from: u64, wait: Duration) -> Result<bool, ReadError> {
+        Ok(collect::wait_for(&self.0.shared, from, wait).await?.is_some())
+    }
+
     /// Closed blocks from number `from`, about 1 MiB of them; waits up to `wait` for the first one,
     /// and gives none when it did not come.
     ///

@@ -59,10 +59,10 @@ impl Reply {
         Ok(Self::bytes(status, JSON, Bytes::from_owner(body)))
     }
 
-    /// 200 with bytes of this media type.
+    /// 200 with bytes of this media type, which stay where their owner has them.
     #[must_use]
-    pub fn octets(media: &'static str, body: Vec<u8>) -> Self {
-        Self::bytes(200, media, Bytes::from(body))
+    pub fn octets(media: &'static str, body: impl AsRef<[u8]> + Send + 'static) -> Self {
+        Self::bytes(200, media, Bytes::from_owner(body))
     }
 
     fn bytes(status: u16, media: &'static str, body: Bytes) -> Self {
@@ -75,11 +75,11 @@ impl Reply {
         Self::bytes(status, JSON, Bytes::new())
     }
 
-    /// Keeps the room that its request took until the last byte is on its way: whoever asks for large
+    /// Keeps the room that its request, or it itself, took until the last byte is on its way: whoever asks for large
     /// answers and does not read them would otherwise fill the memory with them.
     #[must_use]
     pub fn holding(mut self, room: Option<OwnedSemaphorePermit>) -> Self {
-        self.room = room;
+        self.room = self.room.or(room);
         self
     }
 
@@ -194,6 +194,18 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
+
+    #[tokio::test]
+    async fn bytes_that_many_ask_for_are_not_copied() {
+        let bundle: Arc<[u8]> = Arc::from(&b"the bundle in force"[..]);
+        let id = RequestId::parse("r1").expect("within the alphabet");
+        let asked = |_| Reply::octets(OCTETS, Arc::clone(&bundle)).into_response(&id).into_body();
+        for body in [1, 2].map(asked) {
+            let bytes = body.collect().await.expect("a body of bytes").to_bytes();
+            assert_eq!(bytes.as_ptr(), bundle.as_ptr());
+        }
+        assert_eq!(Arc::strong_count(&bundle), 1);
+    }
 
     #[tokio::test]
     async fn an_answer_holds_its_room_until_its_bytes_are_gone() {

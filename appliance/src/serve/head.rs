@@ -95,7 +95,7 @@ pub(super) fn check(request: &Request<Incoming>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Room for the large bodies of all connections together.
+/// Room for the large bodies and answers of all connections together.
 pub(super) struct Room(Arc<Semaphore>);
 
 impl Default for Room {
@@ -114,7 +114,10 @@ pub(super) struct Body {
 
 impl Room {
     /// Room for this many bytes, waited for a while.
-    async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Code> {
+    ///
+    /// # Errors
+    /// `temporary-reduced-capacity`.
+    pub(super) async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Code> {
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
         let waiting = tokio::time::timeout(PATIENCE, Arc::clone(&self.0).acquire_many_owned(kib));
         waiting.await.ok().and_then(Result::ok).ok_or(Code::ReducedCapacity)

@@ -14,6 +14,8 @@ use crate::{
 
 /// The longest a collector's question may wait: shorter than the idle time of common proxies.
 const LONGEST_WAIT: Duration = Duration::from_secs(50);
+/// An answer with about 1 MiB of records, as room is counted: of bodies that are held four times.
+const ANSWER_BYTES: usize = 1024 * 1024;
 
 pub(in crate::serve) async fn blocks(
     call: &Call<'_>,
@@ -21,10 +23,16 @@ pub(in crate::serve) async fn blocks(
 ) -> Result<Reply, Refusal> {
     let (from, wait) = question(query.unwrap_or_default()).ok_or(Code::MalformedRequest)?;
     let origin = call.log().identity().ok_or(Code::WrongPhase)?.origin;
-    let blocks = call.log().blocks(from, wait).await.map_err(refusal)?;
+    if !call.log().wait_for(from, wait).await.map_err(refusal)? {
+        return Reply::json(&api::Blocks { origin, blocks: Vec::new() });
+    }
+    // After the wait: whoever waits takes none. Before the reading: whoever reads no answer gets no more.
+    let room = call.house.room.take(ANSWER_BYTES).await?;
+    let blocks = call.log().blocks(from, Duration::ZERO).await.map_err(refusal)?;
     let blocks =
         blocks.into_iter().map(|block| api::Block { number: block.number, records: block.records });
-    Reply::json(&api::Blocks { origin, blocks: blocks.collect() })
+    let reply = Reply::json(&api::Blocks { origin, blocks: blocks.collect() })?;
+    Ok(reply.holding(Some(room)))
 }
 
 pub(in crate::serve) fn checkpoint(call: &Call<'_>) -> Result<Reply, Refusal> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use casemate_formats::{
     api,
     audit::record::{Event, Slug},
+    bundle::Verified,
     code::Code,
     limits,
 };
@@ -19,7 +20,16 @@ use crate::{
 
 pub(in crate::serve) fn get(call: &Call<'_>) -> Result<Reply, Refusal> {
     let bundle = call.now.bundle.as_ref().ok_or(Code::WrongPhase)?;
-    Ok(Reply::octets(OCTETS, bundle.envelope().to_vec()))
+    Ok(Reply::octets(OCTETS, Envelope(Arc::clone(bundle))))
+}
+
+/// The envelope where it stands: however many ask and do not read, it is in memory once.
+struct Envelope(Arc<Verified>);
+
+impl AsRef<[u8]> for Envelope {
+    fn as_ref(&self) -> &[u8] {
+        self.0.envelope()
+    }
 }
 
 pub(in crate::serve) async fn post(call: &Call<'_>, body: &[u8]) -> Result<Reply, Refusal> {
