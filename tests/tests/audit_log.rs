@@ -383,6 +383,26 @@ async fn a_collector_that_has_seen_more_than_the_disk_closes_reads() {
 }
 
 #[tokio::test]
+async fn what_a_collector_has_counts_once_it_is_recorded() {
+    let rig = Rig::new();
+    let (log, ..) = rig.boot().expect("starts");
+    log.record(alarm()).await.expect("recorded");
+    rig.disk.fail(true);
+    let auditor = label("auditor");
+    let failed = log.collected(&auditor, 1).await.err();
+    assert_eq!(failed, Some(ReadError::Unavailable(AuditUnavailable::Disk)));
+    rig.disk.fail(false);
+    // Said again until it is taken: a proof given now is of a record that stands on the disk.
+    while log.collected(&auditor, 1).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(log);
+    let (.., replayed) = rig.boot().expect("starts");
+    let collected = Event::Collected { client: auditor, next: 1 };
+    assert!(replayed.iter().any(|record| record.event == collected), "{replayed:?}");
+}
+
+#[tokio::test]
 async fn a_tick_without_records_is_none() {
     let rig = Rig::new();
     let (log, ..) = rig.boot().expect("starts");

@@ -82,18 +82,15 @@ pub(super) async fn collected(
     if next > shared.tree.size() {
         return Err(beyond(shared, running, client, next).await);
     }
-    let had = {
-        let mut standing = shared.standing.lock();
-        let had = standing.collected.iter().find(|(name, _)| name == client).map_or(0, |(_, n)| *n);
-        standing.collect(client, next);
-        had
-    };
-    if next <= had {
-        // Said before, and that record is durable or will be before anything is freed by it.
+    let had = |(name, had): &(Label, u64)| name == client && *had >= next;
+    if shared.standing.lock().collected.iter().any(had) {
+        // Said before, and durable since.
         return Ok(Recorded(()));
     }
     let event = Event::Collected { client: client.clone(), next };
     let recorded = shared.record(Encoded::new((shared.clock)(), vec![event])?).await?;
+    // Not before it is durable: space would be freed by what the next boot does not know.
+    shared.standing.lock().collect(client, next);
     free(shared, running);
     Ok(recorded)
 }
