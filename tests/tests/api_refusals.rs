@@ -298,6 +298,15 @@ fn plain_http_is_closed_cleanly_and_tls_1_2_is_refused() {
 }
 
 #[test]
+fn the_bundle_in_force_brought_again_makes_nothing_anew() {
+    let host = Host::start().expect("a box");
+    let before = host.house().snapshot();
+    let signed = host.site.sign(host.bundle.as_ref().expect("a bundle")).expect("signed");
+    assert_eq!(host.push(&signed).expect("taken").outcome, "again");
+    assert!(std::sync::Arc::ptr_eq(&before, &host.house().snapshot()), "keyrings were derived");
+}
+
+#[test]
 fn a_bundle_that_is_none_or_too_large_changes_nothing() {
     let host = Host::start().expect("a box");
     let octets = [("Content-Type", "application/octet-stream")];

@@ -84,7 +84,10 @@ async fn note(
 fn accept(house: &House, envelope: &[u8]) -> Result<(Accepted, api::Accepted), Refused> {
     let mut life = house.life();
     let outcome = life.accept(envelope)?;
-    house.refresh(&life);
+    // Anyone may bring the bundle in force again: that costs no certificate and no keyring.
+    if outcome != Accepted::Again || !house.snapshot().is_serving() {
+        house.refresh(&life);
+    }
     let (bundle, seq) = life
         .bundle()
         .map(|bundle| (bundle.digest(), bundle.bundle().site.seq))
