@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Mutex, OnceLock, PoisonError,
+        OnceLock,
         mpsc::{SyncSender, sync_channel},
     },
     thread,
@@ -18,7 +18,6 @@ use super::{
 };
 
 static ASKED: OnceLock<SyncSender<RebootMode>> = OnceLock::new();
-static WIPERS: Mutex<Vec<Box<dyn Fn() + Send>>> = Mutex::new(Vec::new());
 
 /// How long a reboot may take before PID 1 ends itself, at which the kernel panics and reboots.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -38,18 +37,13 @@ pub fn start() {
     drop(started);
 }
 
-/// Registers what shall be overwritten before the machine goes down: it must not block.
-pub fn before_leaving(wiper: impl Fn() + Send + 'static) {
-    WIPERS.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(wiper));
-}
-
-/// Overwrites what is registered and starts the machine again.
+/// Starts the machine again. What stands in memory stays there (THREAT-MODEL.md).
 pub fn reboot(why: &str) -> ! {
     say(Word::Reboot, why);
     leave(RebootMode::RB_AUTOBOOT)
 }
 
-/// Overwrites what is registered and switches the machine off.
+/// Switches the machine off.
 pub fn power_off(why: &str) -> ! {
     say(Word::PowerOff, why);
     leave(RebootMode::RB_POWER_OFF)
@@ -58,9 +52,6 @@ pub fn power_off(why: &str) -> ! {
 fn leave(mode: RebootMode) -> ! {
     // A reboot that hangs is ended by the watchdog.
     watchdog::stop_feeding();
-    if let Ok(wipers) = WIPERS.try_lock() {
-        wipers.iter().for_each(|wipe| wipe());
-    }
     match ASKED.get() {
         Some(power) if power.try_send(mode).is_ok() => thread::sleep(PATIENCE),
         _ => {
