@@ -235,6 +235,8 @@ impl Gate {
             let (slowest, _) = slow.min_by_key(|(_, c)| c.rate(now))?;
             senders.swap_remove(slowest).close.notify_one();
         }
+        // Its grace begins with its place, not with its wait for one.
+        connection.since.store(now, Ordering::Relaxed);
         connection.received.store(0, Ordering::Relaxed);
         senders.push(Arc::clone(connection));
         Some(Sender { gate: Arc::clone(self), connection: Arc::clone(connection) })

@@ -116,7 +116,6 @@ fn the_slowest_stranger_who_sends_gives_way_and_nobody_before_a_second_is_over()
     let passes: Vec<_> = (0..=STRANGERS_SENDING).map(|_| gate.enter().expect("room")).collect();
     let begin = |pass: &Pass, now: u64| {
         pass.connection.set(Doing::Body);
-        pass.connection.since.store(now, Ordering::Relaxed);
         gate.try_sender(&pass.connection, now)
     };
     let (next, first) = passes.split_last().expect("five of them");
@@ -128,6 +127,7 @@ fn the_slowest_stranger_who_sends_gives_way_and_nobody_before_a_second_is_over()
     // Whole, and being worked on: it is none of those who send.
     first[2].connection.set(Doing::Served);
     let place = begin(next, second).expect("the slowest gives way");
+    assert_eq!(next.connection.waited(second), 0, "its own grace begins");
     let senders = |gate: &Gate| gate.senders.lock().expect("sound").clone();
     let still = |pass: &Pass| senders(&gate).iter().any(|c| Arc::ptr_eq(c, &pass.connection));
     let stay: Vec<_> = passes.iter().map(still).collect();
