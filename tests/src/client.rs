@@ -44,6 +44,7 @@ pub struct Client {
     address: SocketAddr,
     name: ServerName<'static>,
     config: Arc<ClientConfig>,
+    patience: Duration,
 }
 
 impl Client {
@@ -74,7 +75,13 @@ impl Client {
             None => builder.with_no_client_auth(),
         };
         let name = ServerName::try_from(name.to_owned())?;
-        Ok(Self { address, name, config: Arc::new(config) })
+        Ok(Self { address, name, config: Arc::new(config), patience: PATIENCE })
+    }
+
+    /// The same, waiting for each answer no longer than this.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// A connection after its handshake.
@@ -84,8 +91,8 @@ impl Client {
     pub fn connect(&self) -> Result<Connection> {
         let tcp = TcpStream::connect(self.address)?;
         tcp.set_nodelay(true)?;
-        tcp.set_read_timeout(Some(PATIENCE))?;
-        tcp.set_write_timeout(Some(PATIENCE))?;
+        tcp.set_read_timeout(Some(self.patience))?;
+        tcp.set_write_timeout(Some(self.patience))?;
         let mut tls = ClientConnection::new(Arc::clone(&self.config), self.name.clone())?;
         let mut tcp = tcp;
         while tls.is_handshaking() {

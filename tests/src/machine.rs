@@ -106,8 +106,13 @@ impl Box {
     /// # Errors
     /// It does not within [`BOOT`].
     pub fn wait_ready(&self, since: Instant) -> Result<Duration> {
+        // QEMU accepts a connection before the machine has a network, and tries the machine again
+        // only after seconds: until the port is open, an attempt is given up soon.
+        let client = self.remote.nobody()?;
+        let eager = client.clone().with_patience(Duration::from_millis(100));
         while since.elapsed() < BOOT {
-            let answer = self.remote.nobody().and_then(|client| client.get("/readyz"));
+            let open = self.machine.serial.text().contains("casemate: ready");
+            let answer = if open { &client } else { &eager }.get("/readyz");
             if answer.is_ok_and(|answer| answer.status == 200) {
                 return Ok(since.elapsed());
             }
