@@ -234,12 +234,16 @@ fn three_thousand_sessions_do_not_fail_once() {
         let soft = SoftTpm::blank().unwrap();
         let proxy = TpmProxy::start(soft.folder(), &soft.socket()).unwrap();
         let tpm = Tpm::open(&proxy.tcti(), Some(template)).unwrap();
-        let mut probes_again = 0;
+        let (mut started, mut probes_again) = (0, 0);
         for number in 0..1_500 {
             tpm.random(1).unwrap_or_else(|error| panic!("session {number}: {error}"));
+            // Counting ends the session, so that the next job starts another.
+            assert_eq!(tpm.open_handles(), Ok(1));
             let exchanges = proxy.take();
+            started += exchanges.iter().filter(|e| e.code() == START_AUTH_SESSION).count();
             probes_again += exchanges.iter().filter(|exchange| exchange.response() != 0).count();
         }
+        assert!(started >= 1_500, "{started} sessions");
         println!("{template:?}: 1500 sessions, {probes_again} of them started again");
         assert_eq!(tpm.lockout_counter(), Ok(0));
         assert_eq!(tpm.open_handles(), Ok(1));

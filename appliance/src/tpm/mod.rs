@@ -245,12 +245,14 @@ impl Tpm {
         })
     }
 
-    /// Transient objects and loaded sessions between two jobs (for the test of leaks).
+    /// Transient objects and loaded sessions between two jobs (for the test of leaks). Ends the session
+    /// that is kept for the next job, so what is left are the keys, or a leak.
     ///
     /// # Errors
     /// Any [`TpmError`].
     pub fn open_handles(&self) -> Result<usize, TpmError> {
         self.inner.thread.run(|owner| {
+            owner.end_session();
             let mut open = 0;
             for first in HANDLE_RANGES {
                 let (data, _) = owner.command(&[], |context| {
@@ -276,7 +278,7 @@ impl Tpm {
         })
     }
 
-    /// A job under one fresh salted session.
+    /// A job under the salted session.
     fn job<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Owner, Salted) -> Result<T, TpmError> + Send + 'static,

@@ -40,6 +40,8 @@ pub(super) struct Owner {
     pub(super) ek_template: EkTemplate,
     pub(super) ek_public: tss_esapi::structures::Public,
     srk: Option<KeyHandle>,
+    /// The salted session that the next job goes on with.
+    pub(super) kept: Option<Salted>,
 }
 
 /// The sending end: the thread ends when it is dropped.
@@ -125,12 +127,13 @@ impl Owner {
             }
             made => (wanted, made?),
         };
-        Ok(Self { context, ek, ek_template: template, ek_public, srk: None })
+        Ok(Self { context, ek, ek_template: template, ek_public, srk: None, kept: None })
     }
 
     /// Uses the endorsement key of another template from now on.
     pub(super) fn use_template(&mut self, template: EkTemplate) -> Result<(), TpmError> {
         if template != self.ek_template {
+            self.end_session();
             self.flush(self.ek.into());
             (self.ek, self.ek_public) = endorsement_key(&mut self.context, template)?;
             self.ek_template = template;

@@ -79,15 +79,30 @@ impl Owner {
         Ok(self.context.execute_with_sessions((nth(0), nth(1), nth(2)), command)?)
     }
 
-    /// Does `work` under a fresh session salted to the endorsement key, and ends the session.
+    /// Does `work` under a session salted to the endorsement key. One that has served without a refusal
+    /// serves the next job too: a salt costs two multiplications on the curve, which is most of a job's
+    /// time. After any refusal it ends, and the next job starts another.
     pub(super) fn session<T>(
         &mut self,
         work: impl FnOnce(&mut Self, Salted) -> Result<T, TpmError>,
     ) -> Result<T, TpmError> {
-        let session = self.start_probed()?;
+        let session = match self.kept.take() {
+            Some(session) => session,
+            None => self.start_probed()?,
+        };
         let result = work(self, session);
-        self.flush(SessionHandle::from(session.0).into());
+        self.kept = Some(session);
+        if result.is_err() {
+            self.end_session();
+        }
         result
+    }
+
+    /// Ends the session that is kept between jobs, if there is one.
+    pub(super) fn end_session(&mut self) {
+        if let Some(session) = self.kept.take() {
+            self.flush(SessionHandle::from(session.0).into());
+        }
     }
 
     /// Does `work` with an unsalted policy session of this hash, and ends it. It authorises and
