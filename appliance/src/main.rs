@@ -55,7 +55,7 @@ fn boot() -> Result<Infallible, Stop> {
 fn serve(left: Left) -> Result<Infallible, Stop> {
     let Left { life, tpm, state, event_log, image } = left;
     let network = life.host().map(|host| host.network.clone());
-    let network = network::start(network).map_err(Refusal::Network)?;
+    let network = Arc::new(network::start(network).map_err(Refusal::Network)?);
 
     let bundle = life.bundle();
     let clock = Clock::new();
@@ -69,12 +69,16 @@ fn serve(left: Left) -> Result<Infallible, Stop> {
 
     let stamps = clock.clone();
     let log = Log::before_root(move || stamp(&stamps));
-    let addresses: Vec<IpAddr> =
-        network.addresses(ADDRESS_PATIENCE).iter().map(|prefix| prefix.address).collect();
+    let addresses = {
+        let network = Arc::clone(&network);
+        move || -> Vec<IpAddr> {
+            network.addresses(ADDRESS_PATIENCE).iter().map(|prefix| prefix.address).collect()
+        }
+    };
     let facts = BootFacts {
         image,
         event_log,
-        addresses,
+        addresses: Box::new(addresses),
         clock: Box::new(move || clock.now().unix),
         announce: Box::new(|phase| say(Word::Phase, phase)),
         leave: Box::new(|| power::reboot("this host is retired")),
@@ -88,6 +92,7 @@ fn serve(left: Left) -> Result<Infallible, Stop> {
         say(Word::Log, "cannot be opened: nothing is encrypted or decrypted");
     }
 
+    let _ = network.addresses(ADDRESS_PATIENCE);
     let refused = |error: std::io::Error| Refusal::Port(error.to_string());
     // One socket for both families.
     let listener =

@@ -161,7 +161,7 @@ impl Host {
         let boot = BootFacts {
             image: self.remote.site.image().pcr11,
             event_log: log.encode(),
-            addresses: vec![Ipv4Addr::LOCALHOST.into()],
+            addresses: Box::new(|| vec![Ipv4Addr::LOCALHOST.into()]),
             clock: Box::new(unix_seconds),
             announce: Box::new(|_| {}),
             leave: Box::new(|| {}),

@@ -50,8 +50,9 @@ pub struct BootFacts {
     pub image: Digest,
     /// The firmware's event log, as securityfs gave it.
     pub event_log: Vec<u8>,
-    /// Addresses of this box beside those of the bundle, for its certificate.
-    pub addresses: Vec<IpAddr>,
+    /// Addresses of this box beside those of the bundle, for its certificate. Asked when one is minted;
+    /// may wait for the network, which gets its address while the log starts.
+    pub addresses: Box<dyn Fn() -> Vec<IpAddr> + Send + Sync>,
     /// Unix seconds by the machine's clock; whether they can be believed is for the house to say.
     pub clock: Box<dyn Fn() -> u64 + Send + Sync>,
     /// Called at each change of phase after the port was opened: the console says so.
@@ -119,7 +120,7 @@ impl House {
         ring: Ring,
     ) -> Result<Self, HouseError> {
         let tls_key = TlsKey::generate()?;
-        let first = tls_key.certify(&names(None, None), &boot.addresses, None)?;
+        let first = tls_key.certify(&names(None, None), &[], None)?;
         let shown = Arc::new(Shown::new(first));
         let closed = Snapshot {
             phase: life.phase(),
@@ -190,12 +191,13 @@ impl House {
         let namespace = &bundle.site.namespace;
         let serving = bundle.root.established.as_ref()?.serving;
         let authority = Authority::new(&*chain.ca_seed(serving)?, namespace, serving);
-        let mut addresses = self.boot.addresses.clone();
+        let started = self.log_runs(&chain, life, bundle, host);
+        let mut addresses = (self.boot.addresses)();
         addresses.extend(host.network.addresses.iter().map(|prefix| prefix.address));
         let names = names(Some(&host.name), Some(namespace));
         let certificate = self.tls_key.certify(&names, &addresses, Some(&authority)).ok()?;
         self.shown.replace(certificate);
-        self.log_runs(&chain, life, bundle, host).ok()?;
+        started.ok()?;
         Keyrings::new(bundle, &chain)
     }
 
