@@ -1,6 +1,6 @@
 //! Firmware and image changed: Secure Boot off, other keys, other signatures, files beside the UKI.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, process::Command};
 
 use casemate_formats::efi::partition::{ESP_A, ESP_B};
 use casemate_qemu::{
@@ -107,7 +107,8 @@ pub fn assert_refused(machine: &mut Box, names: &[&str]) {
     machine.machine.start().unwrap();
     let line = machine.machine.serial.wait("casemate: refused:", BOOT).unwrap();
     assert!(names.iter().any(|name| line.ends_with(name)), "{line}: expected {names:?}");
-    assert!(machine.remote.nobody().and_then(|client| client.get("/livez")).is_err());
+    // Believing anybody: a box that did open its port would answer.
+    assert!(machine.remote.believer("web").and_then(|client| client.get("/livez")).is_err());
 }
 
 fn assert_never_starts(machine: &mut Machine) {
@@ -117,5 +118,4 @@ fn assert_never_starts(machine: &mut Machine) {
     std::thread::sleep(std::time::Duration::from_secs(10));
     let text = machine.serial.text();
     assert!(!text.contains("casemate:"), "PID 1 started:\n{text}");
-    assert!(Path::new(&machine.path("console.log")).exists());
 }
