@@ -1,61 +1,19 @@
-//! The command behind `./qemu/demo`.
+//! The commands behind `./qemu/demo` and the scripts beside it: each script is a link, its name the
+//! subcommand.
 
-use std::{path::PathBuf, process::ExitCode};
+mod command;
 
-use anyhow::Result;
-use casemate_qemu::{demo::Demo, machine::Machine};
-use clap::Parser;
+use std::process::ExitCode;
 
-/// From kernel source to a decrypted value, in a virtual machine with Secure Boot and a TPM.
-#[derive(Parser)]
-#[command(
-    name = "./qemu/demo",
-    after_help = "Examples:\n  ./qemu/demo\n  ./qemu/demo --keep          then try the curl line from another shell\n  \
-                  ./qemu/demo --build-only    the image in target/demo, nothing is started"
-)]
-struct Arguments {
-    /// Leave the machine running; prints a curl line and how to stop it.
-    #[arg(long)]
-    keep: bool,
-    /// Build and sign the demo's image, and stop.
-    #[arg(long, conflicts_with = "keep")]
-    build_only: bool,
-    /// Where everything is kept.
-    #[arg(long, default_value = "target/demo")]
-    folder: PathBuf,
-}
+use clap::Parser as _;
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    let command = command::Arguments::parse().command;
+    match command.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("\ndemo: failed: {error:#}");
+            eprintln!("\n{}: failed: {error:#}", command.name());
             ExitCode::FAILURE
         }
     }
-}
-
-fn run(arguments: &Arguments) -> Result<()> {
-    let mut demo = Demo::new(&arguments.folder, if arguments.build_only { 2 } else { 8 })?;
-    demo.build()?;
-    if arguments.build_only {
-        println!("demo: built {}", arguments.folder.join("casemate.efi").display());
-        return Ok(());
-    }
-    let machine = demo.play()?;
-    if arguments.keep {
-        keep(&demo, machine);
-    }
-    println!("\ndemo: ok");
-    Ok(())
-}
-
-/// Hands the machine over to whoever comes: it outlives this program.
-fn keep(demo: &Demo, machine: Machine) {
-    println!("\nThe machine goes on. From any shell:\n\n  {}\n", demo.curl_line(&machine));
-    println!("Its console: tail -f {}", machine.path("console.log").display());
-    if let Some(id) = machine.id() {
-        println!("To stop it:  kill {id}");
-    }
-    machine.leave_running();
 }

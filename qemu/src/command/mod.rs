@@ -1,0 +1,41 @@
+//! The subcommands, one file each; a script of the same name in `qemu/` runs each.
+
+mod demo;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Machines with Secure Boot and a TPM, on your desk.
+#[derive(Parser)]
+#[command(name = "casemate-qemu", bin_name = "./qemu", disable_help_subcommand = true)]
+pub struct Arguments {
+    /// Which one.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What is run.
+#[derive(Subcommand)]
+pub enum Command {
+    /// From kernel source to a decrypted value, in a virtual machine with Secure Boot and a TPM.
+    Demo(demo::Arguments),
+}
+
+impl Command {
+    /// Runs it to its last line.
+    ///
+    /// # Errors
+    /// The first thing that does not go as it should.
+    pub fn run(&self) -> Result<()> {
+        match self {
+            Self::Demo(arguments) => demo::run(arguments),
+        }
+    }
+
+    /// As its script is called.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Demo(_) => "demo",
+        }
+    }
+}
