@@ -136,6 +136,7 @@ fn encrypt(
             threshold: asked.threshold,
             fingerprint,
             share,
+            anchors: Vec::new(),
             bundle: Vec::new(),
         };
         let Recipient::AgeX25519(recipient) = &custodian.recipient;

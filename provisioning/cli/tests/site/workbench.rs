@@ -206,6 +206,7 @@ impl Workbench {
                 threshold: asked.threshold,
                 fingerprint,
                 share,
+                anchors: Vec::new(),
                 bundle: Vec::new(),
             };
             age::encrypt(recipient, &file.expose_encoded(), &mut UnwrapErr(SysRng)).unwrap()

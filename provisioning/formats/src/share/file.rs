@@ -2,14 +2,19 @@
 //! the custodian's tool writes it again with the newest bundle that the custodian has seen, so that
 //! k share files are enough to bring a site back.
 //!
-//! `casemate-share\0\0`, u16 1, u8 length and namespace, u32 generation, u32 split, u8 threshold,
-//! digest fingerprint, 33 bytes share, u32 length and bundle envelope (length 0: none).
+//! `casemate-share\0\0`, u16 version, u8 length and namespace, u32 generation, u32 split, u8 threshold,
+//! digest fingerprint, 33 bytes share, in version 2 u32 length and anchors, u32 length and bundle
+//! envelope (length 0: none).
+//!
+//! The anchors stand beside the share because whoever could write another file of this share knows
+//! the share: age does not say who encrypted, the share does.
 
 use zeroize::Zeroizing;
 
 use thiserror::Error;
 
 use crate::{
+    anchors,
     bundle::body::Label,
     digest::Digest,
     limits,
@@ -18,8 +23,10 @@ use crate::{
 
 /// First bytes of the plaintext.
 pub const MAGIC: &[u8; 16] = b"casemate-share\0\0";
-/// Version of the format.
-const VERSION: u16 = 1;
+/// What a box writes: no anchors.
+const WITHOUT_ANCHORS: u16 = 1;
+/// What a custodian's tool writes.
+const WITH_ANCHORS: u16 = 2;
 
 /// A custodian's share with what it belongs to.
 pub struct ShareFile {
@@ -35,6 +42,8 @@ pub struct ShareFile {
     pub fingerprint: Digest,
     /// The secret.
     pub share: Share,
+    /// The anchors that its custodian believes, encoded; empty: none yet.
+    pub anchors: Vec<u8>,
     /// The newest bundle its custodian saw; empty: none yet.
     pub bundle: Vec<u8>,
 }
@@ -46,13 +55,13 @@ pub enum ShareFileError {
     #[error("expected the plaintext of a Casemate share, found other bytes")]
     Malformed,
     /// A later format.
-    #[error("expected version 1 of the share format, found {0}")]
+    #[error("expected version 1 or 2 of the share format, found {0}")]
     UnknownVersion(u16),
     /// Something follows the bundle.
     #[error("expected nothing after the share file's bundle")]
     TrailingBytes,
-    /// A bundle beyond the limit.
-    #[error("expected a bundle within its size limit in the share file")]
+    /// A bundle or anchors beyond their limit.
+    #[error("expected a bundle and anchors within their size limits in the share file")]
     TooLarge,
 }
 
@@ -61,9 +70,11 @@ impl ShareFile {
     #[must_use]
     pub fn expose_encoded(&self) -> Zeroizing<Vec<u8>> {
         let name = self.namespace.as_str().as_bytes();
-        let mut out = Zeroizing::new(Vec::with_capacity(160 + name.len() + self.bundle.len()));
+        let capacity = 160 + name.len() + self.anchors.len() + self.bundle.len();
+        let mut out = Zeroizing::new(Vec::with_capacity(capacity));
+        let version = if self.anchors.is_empty() { WITHOUT_ANCHORS } else { WITH_ANCHORS };
         out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&VERSION.to_be_bytes());
+        out.extend_from_slice(&version.to_be_bytes());
         out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
         out.extend_from_slice(name);
         out.extend_from_slice(&self.generation.to_be_bytes());
@@ -71,8 +82,10 @@ impl ShareFile {
         out.push(self.threshold);
         out.extend_from_slice(&self.fingerprint.0);
         out.extend_from_slice(self.share.expose_bytes());
-        out.extend_from_slice(&u32::try_from(self.bundle.len()).unwrap_or(u32::MAX).to_be_bytes());
-        out.extend_from_slice(&self.bundle);
+        if version == WITH_ANCHORS {
+            put(&mut out, &self.anchors);
+        }
+        put(&mut out, &self.bundle);
         out
     }
 
@@ -83,7 +96,7 @@ impl ShareFile {
     pub fn decode(bytes: &[u8]) -> Result<Self, ShareFileError> {
         let mut rest = bytes.strip_prefix(MAGIC).ok_or(ShareFileError::Malformed)?;
         let version = u16::from_be_bytes(take(&mut rest)?);
-        if version != VERSION {
+        if ![WITHOUT_ANCHORS, WITH_ANCHORS].contains(&version) {
             return Err(ShareFileError::UnknownVersion(version));
         }
         let [length] = take(&mut rest)?;
@@ -96,16 +109,19 @@ impl ShareFile {
         let fingerprint = Digest(take(&mut rest)?);
         let share = part(&mut rest, SHARE_BYTES)?;
         let share = Share::from_bytes(share).map_err(|_| ShareFileError::Malformed)?;
-        let length = usize::try_from(u32::from_be_bytes(take(&mut rest)?));
-        let length = length.map_err(|_| ShareFileError::TooLarge)?;
-        if length > limits::BUNDLE_BYTES {
-            return Err(ShareFileError::TooLarge);
+        let anchors = match version {
+            WITHOUT_ANCHORS => Vec::new(),
+            _ => sized(&mut rest, anchors::MAX_BYTES)?,
+        };
+        // One content has one version.
+        if version == WITH_ANCHORS && anchors.is_empty() {
+            return Err(ShareFileError::Malformed);
         }
-        let bundle = part(&mut rest, length)?.to_vec();
+        let bundle = sized(&mut rest, limits::BUNDLE_BYTES)?;
         if !rest.is_empty() {
             return Err(ShareFileError::TrailingBytes);
         }
-        Ok(Self { namespace, generation, split, threshold, fingerprint, share, bundle })
+        Ok(Self { namespace, generation, split, threshold, fingerprint, share, anchors, bundle })
     }
 }
 
@@ -113,6 +129,18 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], ShareFileError> {
     let (taken, after) = rest.split_first_chunk().ok_or(ShareFileError::Malformed)?;
     *rest = after;
     Ok(*taken)
+}
+
+/// u32 length, at most `limit`, then that many bytes.
+fn sized(rest: &mut &[u8], limit: usize) -> Result<Vec<u8>, ShareFileError> {
+    let length = usize::try_from(u32::from_be_bytes(take(rest)?));
+    let length = length.ok().filter(|length| *length <= limit).ok_or(ShareFileError::TooLarge)?;
+    part(rest, length).map(<[u8]>::to_vec)
+}
+
+fn put(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+    out.extend_from_slice(bytes);
 }
 
 fn part<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8], ShareFileError> {

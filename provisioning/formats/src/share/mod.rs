@@ -1,6 +1,8 @@
 //! Shares of the root: split k of n, encrypted to custodians, and sent back to a boot.
 
 pub mod age;
+#[cfg(feature = "sign")]
+pub mod exchange;
 pub mod file;
 pub mod seal;
 pub mod split;

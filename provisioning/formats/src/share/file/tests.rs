@@ -13,6 +13,7 @@ fn example() -> ShareFile {
         threshold: 2,
         fingerprint: digest("fingerprint"),
         share: Share::from_bytes(&[3; SHARE_BYTES]).unwrap(),
+        anchors: Vec::new(),
         bundle: signed(first().encode(), &[0, 1]).encode().unwrap(),
     }
 }
@@ -23,6 +24,20 @@ fn a_share_file_keeps_its_bytes_with_and_without_a_bundle() {
     golden("share/with-bundle.share", &file.expose_encoded());
     file.bundle.clear();
     golden("share/without-bundle.share", &file.expose_encoded());
+}
+
+#[test]
+fn a_share_file_keeps_its_bytes_with_anchors() {
+    let mut file = example();
+    file.anchors = b"anchors".to_vec();
+    golden("share/with-anchors.share", &file.expose_encoded());
+    let read = ShareFile::decode(&file.expose_encoded()).unwrap();
+    assert_eq!((read.anchors, read.bundle), (file.anchors, file.bundle));
+    let mut none = example().expose_encoded().to_vec();
+    none[17] = 2;
+    let at = none.len() - example().bundle.len() - 4;
+    none.splice(at..at, [0; 4]);
+    assert_eq!(ShareFile::decode(&none).err(), Some(ShareFileError::Malformed), "version 2 for 1");
 }
 
 #[test]
@@ -44,8 +59,8 @@ fn cuts_additions_and_later_versions_are_refused() {
     let longer = [bytes.as_slice(), &[0]].concat();
     assert_eq!(ShareFile::decode(&longer).err(), Some(ShareFileError::TrailingBytes));
     let mut later = bytes.to_vec();
-    later[17] = 2;
-    assert_eq!(ShareFile::decode(&later).err(), Some(ShareFileError::UnknownVersion(2)));
+    later[17] = 3;
+    assert_eq!(ShareFile::decode(&later).err(), Some(ShareFileError::UnknownVersion(3)));
 }
 
 #[test]
