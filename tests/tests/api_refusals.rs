@@ -346,7 +346,7 @@ fn a_credential_is_answered_by_the_box_that_it_is_for_and_refused_by_name_otherw
     let secret = zeroize::Zeroizing::new([9; 32]);
     let mut random = |bytes: &mut [u8]| aws_lc_rs::rand::fill(bytes).expect("random");
     let mut ask = |ak: &Name| {
-        let credential = credential::make(&attested.ek, ak, &secret, &mut random);
+        let credential = credential::make(&attested.ek, ak, &secret, &mut random).expect("an EK");
         let ask = Ask { nonce: [7; 32], credential: Some(credential) };
         let body = serde_json::to_vec(&ask).expect("JSON");
         host.nobody().and_then(|c| c.post("/v1/request", &body)).expect("an answer")

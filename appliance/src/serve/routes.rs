@@ -138,6 +138,8 @@ impl Call<'_> {
             Endpoint::BundleGet => endpoint::bundle::get(self),
             Endpoint::BundlePost => endpoint::bundle::post(self, body).await,
             Endpoint::Genesis => endpoint::genesis::post(self, body).await,
+            Endpoint::Shares => endpoint::shares::post(self, body).await,
+            Endpoint::Forward => endpoint::forward::post(self, body).await,
             Endpoint::AuditBlocks => endpoint::audit::blocks(self, query).await,
             Endpoint::AuditCheckpoint => endpoint::audit::checkpoint(self),
             Endpoint::AuditCollected => endpoint::audit::collected(self, body).await,

@@ -100,6 +100,7 @@ pub fn challenge(
         }
     });
     drawn.map_err(no_randomness)?;
+    let made = made.map_err(|error| Failure::from(Code::EndorsementKey).found(error))?;
     let (request, second) = verified(connection, terms, Some(made))?;
     let expected = credential::answer(secret.as_ref(), &request.nonce);
     if request.credential_answer != Some(expected) || second.ak.name() != first.ak.name() {

@@ -284,6 +284,30 @@ codes! {
         WrongCredential 409 "wrong-credential" Operations
             "The credential was not made for this box, or not for this boot"
             "Ask for a new request and answer its challenge.";
+        WrongBoot 409 "wrong-boot" Custodians
+            "This was sealed to another boot, or to another box"
+            "Ask the box for a new request and have it sealed again: its key is made anew at each boot.";
+        WrongRoot 409 "wrong-root" Custodians
+            "This is of another root than the bundle names"
+            "Use the shares of the root in force; those of an earlier root open nothing here.";
+        WrongSplit 409 "wrong-split" Custodians
+            "The share is of another split than the bundle names"
+            "Use the shares of the split in force; a custodian who left has one of an earlier split.";
+        WrongShare 409 "wrong-share" Custodians
+            "The share is none of those that the bundle commits to"
+            "Have that custodian check its share file; it is changed, or of another root.";
+        DamagedShare 409 "damaged-share" Custodians
+            "The share or envelope does not open"
+            "Send it again as its sender made it; if it stays, have it sealed again.";
+        RepeatedShare 409 "repeated-share" Custodians
+            "This share is held already"
+            "Bring another custodian's; each counts once.";
+        TooManyShares 400 "too-many-shares" Operations
+            "More shares than there are custodians"
+            "Push each custodian's share once.";
+        SameBox 409 "same-box" Operations
+            "The request is this box's own"
+            "Forward from a box that is open to one that is not.";
         Retired 409 "retired" Signers
             "This box is retired"
             "List it again only after it was set up anew.";
@@ -370,7 +394,7 @@ codes! {
             "The genesis answer is not what the box quoted"
             "Do not acknowledge; fetch the answer again.";
         WrongBundle 409 "wrong-bundle" Operations
-            "The answer was made under another bundle"
+            "This was made under another bundle"
             "Push the newest bundle, then ask again.";
         WrongTlsKey 409 "wrong-tls-key" Operations
             "Another TLS key answers than the quoted one"

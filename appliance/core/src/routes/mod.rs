@@ -35,6 +35,10 @@ pub enum Endpoint {
     BundlePost,
     /// `POST /v1/genesis`
     Genesis,
+    /// `POST /v1/shares`
+    Shares,
+    /// `POST /v1/forward`
+    Forward,
     /// `GET /v1/audit/blocks`
     AuditBlocks,
     /// `GET /v1/audit/checkpoint`
@@ -166,7 +170,9 @@ impl Route {
 const ITEM_BODY: usize = 128 * 1024;
 /// A thousand items of a column (2 KiB each), or some large ones. A batch in work holds this twice.
 const BATCH_BODY: usize = 2 * 1024 * 1024;
-/// A nonce, a credential, a number.
+/// A request with its event log (a server's measures some 100 KiB) in base64.
+const REQUEST_BODY: usize = 256 * 1024;
+/// A nonce, a credential, a number, a message of each custodian.
 const SMALL_BODY: usize = 16 * 1024;
 
 const fn item(path: &'static str, endpoint: Endpoint, role: Roles, body_limit: usize) -> Route {
@@ -266,6 +272,23 @@ pub static TABLE: &[Route] = &[
         Phases::OPERATIONAL,
         Caller::Role(Roles::AUDIT),
         SMALL_BODY,
+        AuditClass::Reserved,
+    ),
+    // An open box takes a pending root this way.
+    post(
+        "/v1/shares",
+        Endpoint::Shares,
+        Phases::PROVISIONED,
+        Caller::Anyone,
+        SMALL_BODY,
+        AuditClass::Reserved,
+    ),
+    post(
+        "/v1/forward",
+        Endpoint::Forward,
+        Phases::OPERATIONAL,
+        Caller::Role(Roles::OPERATE),
+        REQUEST_BODY,
         AuditClass::Reserved,
     ),
 ];

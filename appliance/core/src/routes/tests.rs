@@ -28,8 +28,8 @@ fn only_what_authenticates_itself_or_is_harmless_is_open_to_anyone() {
         .filter(|route| route.caller == Caller::Anyone)
         .map(|route| route.endpoint)
         .collect();
-    use Endpoint::{BundlePost, Livez, Readyz, Request};
-    assert_eq!(open, [Livez, Readyz, Request, BundlePost]);
+    use Endpoint::{BundlePost, Livez, Readyz, Request, Shares};
+    assert_eq!(open, [Livez, Readyz, Request, BundlePost, Shares]);
 }
 
 #[test]

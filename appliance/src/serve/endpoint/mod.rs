@@ -5,11 +5,13 @@ pub(super) mod audit;
 pub(super) mod bundle;
 pub(super) mod decrypt;
 pub(super) mod encrypt;
+pub(super) mod forward;
 pub(super) mod genesis;
 pub(super) mod health;
 pub(super) mod items;
 pub(super) mod keyrings;
 pub(super) mod request;
+pub(super) mod shares;
 pub(super) mod status;
 
 use casemate_core::routes::Endpoint;
@@ -33,6 +35,8 @@ pub(super) const fn name(endpoint: Endpoint) -> &'static str {
         Endpoint::BundleGet => "bundle-get",
         Endpoint::BundlePost => "bundle",
         Endpoint::Genesis => "genesis",
+        Endpoint::Shares => "shares",
+        Endpoint::Forward => "forward",
         Endpoint::AuditBlocks => "audit-blocks",
         Endpoint::AuditCheckpoint => "audit-checkpoint",
         Endpoint::AuditCollected => "audit-collected",

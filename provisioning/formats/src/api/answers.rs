@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::{code::Code, digest::Digest};
+use crate::{code::Code, digest::Digest, share::Message};
 
 /// `encrypt`: what the application stores.
 #[derive(Deserialize, Serialize)]
@@ -174,6 +174,40 @@ pub struct Accepted {
     pub phase: String,
     /// `again`, `in-force`, `entered` (Operational from now on) or `retired` (reboots now).
     pub outcome: String,
+}
+
+/// `POST /v1/shares`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct SharesTaken {
+    /// Shares that this boot holds now; 0 once the root is open (they are wiped then).
+    pub held: u8,
+    /// How many open the root.
+    pub needed: u8,
+    /// The phase now: `operational` once the root is open.
+    pub phase: String,
+    /// Messages that were not taken, in the order sent; the others were.
+    pub refused: Vec<RefusedShare>,
+}
+
+/// One message that was not taken, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct RefusedShare {
+    /// Which of the messages sent, from 0.
+    pub index: usize,
+    /// Its commitment, where it is a share that opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commitment: Option<Digest>,
+    /// Stable, for machines: see [`crate::code`].
+    pub code: String,
+}
+
+/// `POST /v1/forward`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Forwarded {
+    /// The root, sealed to that boot; goes to its `POST /v1/shares`.
+    pub message: Message,
+    /// Whether it carries a pending root as well.
+    pub pending: bool,
 }
 
 /// `GET /v1/audit/blocks?from=&wait=`: closed blocks in order; none when there is none yet.

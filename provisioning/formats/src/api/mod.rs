@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::{request::Request, share::Message};
+
 mod answers;
 mod bytes;
 mod context;
@@ -11,7 +13,7 @@ mod strict;
 
 pub use answers::{
     Accepted, Answer, Answers, AuditStatus, Block, Blocks, Collected, Connections, Decrypted,
-    Encrypted, Health, ItemError, Keyring, Keyrings, Status,
+    Encrypted, Forwarded, Health, ItemError, Keyring, Keyrings, RefusedShare, SharesTaken, Status,
 };
 pub use bytes::{b64, b64_array, b64_list, b64_option, b64_secret};
 pub use context::Context;
@@ -55,6 +57,27 @@ pub struct Batch<T> {
     /// In order. Read no further than one more than a batch may have: that is enough to refuse it.
     #[serde(deserialize_with = "items::bounded")]
     pub items: Vec<T>,
+}
+
+/// `POST /v1/shares`: shares, or one envelope with the root.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shares {
+    /// At most one of each custodian.
+    pub messages: Vec<Message>,
+}
+
+/// `POST /v1/forward`: another box's request, to be verified here before it gets the root.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forward {
+    /// Name of that box in the bundle in force.
+    pub host: String,
+    /// The nonce that it was asked with.
+    #[serde(with = "b64_array")]
+    pub nonce: [u8; 32],
+    /// What it answered.
+    pub request: Request,
 }
 
 /// An RFC 9457 problem document.

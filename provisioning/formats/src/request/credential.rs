@@ -11,22 +11,25 @@ use zeroize::Zeroizing;
 use super::{
     Credential,
     endorsement::{EndorsementKey, Point},
+    public::PublicError,
 };
 use crate::digest::{Digest, Name, tagged};
 
 /// Encrypts `secret` to the TPM that has `ek` and, beside it, the key named `ak`. `random` fills a
 /// buffer with fresh random bytes (for the ephemeral key).
-#[must_use]
+///
+/// # Errors
+/// [`PublicError::Point`]: the EK's point is not on its curve.
 pub fn make(
     ek: &EndorsementKey,
     ak: &Name,
     secret: &Zeroizing<[u8; 32]>,
     random: &mut dyn FnMut(&mut [u8]),
-) -> Credential {
-    match ek.point() {
-        Point::P256(public) => p256::wrap(public, ak, secret, random),
-        Point::P384(public) => p384::wrap(public, ak, secret, random),
-    }
+) -> Result<Credential, PublicError> {
+    Ok(match ek.point()? {
+        Point::P256(public) => p256::wrap(&public, ak, secret, random),
+        Point::P384(public) => p384::wrap(&public, ak, secret, random),
+    })
 }
 
 /// What the box answers to a credential: it knows the secret, and answers this nonce.
@@ -149,7 +152,7 @@ mod tests {
         ] {
             let ek = EndorsementKey::parse(public).unwrap();
             let secret = Zeroizing::new([0x5a; 32]);
-            let made = make(&ek, ak.name(), &secret, &mut |bytes| bytes.fill(0x2a));
+            let made = make(&ek, ak.name(), &secret, &mut |bytes| bytes.fill(0x2a)).unwrap();
             let mut lines = golden.lines().map(|line| parse_hex(line.as_bytes()).unwrap());
             assert_eq!(Some(made.id_object), lines.next());
             assert_eq!(Some(made.secret), lines.next());
@@ -163,7 +166,8 @@ mod tests {
         let mut draws = [0x00, 0xff, 0x2a].into_iter();
         let _ = make(&ek.unwrap(), ak.name(), &Zeroizing::new([1; 32]), &mut |bytes| {
             bytes.fill(draws.next().unwrap());
-        });
+        })
+        .unwrap();
         assert_eq!(draws.next(), None);
     }
 }

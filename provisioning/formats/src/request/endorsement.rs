@@ -1,5 +1,5 @@
 //! Public area of the endorsement key: made from one of two pinned templates, pinned itself in the
-//! bundle, the salt of every session and the recipient of credentials (workstation only).
+//! bundle, the salt of every session and the recipient of credentials.
 
 use sha2::{Digest as _, Sha384};
 
@@ -31,10 +31,13 @@ const H3: &[u8] = &[
 #[derive(Clone, Debug)]
 pub struct EndorsementKey {
     name: Name,
-    point: Point,
+    template: EkTemplate,
+    /// Uncompressed SEC1 form; whether it lies on its curve is asked by who computes with it.
+    point: Vec<u8>,
 }
 
-#[derive(Clone, Debug)]
+/// The point of an endorsement key, on its curve.
+#[cfg(feature = "sign")]
 pub(super) enum Point {
     P256(p256::PublicKey),
     P384(p384::PublicKey),
@@ -44,7 +47,8 @@ impl EndorsementKey {
     /// Parses a TPMT_PUBLIC; everything but the point must be the template's.
     ///
     /// # Errors
-    /// [`PublicError::Template`], [`PublicError::Malformed`], [`PublicError::Point`].
+    /// [`PublicError::Template`], [`PublicError::Malformed`]; [`PublicError::Point`]: coordinates of
+    /// another length.
     pub fn parse(public: &[u8]) -> Result<Self, PublicError> {
         let (unique, template) = if let Some(unique) = public.strip_prefix(L2) {
             (unique, EkTemplate::P256)
@@ -54,17 +58,12 @@ impl EndorsementKey {
             return Err(PublicError::Template);
         };
         let (name, point) = match template {
-            EkTemplate::P256 => {
-                let key = p256::PublicKey::from_sec1_bytes(&sec1(unique, 32)?);
-                (sha256_name(public), Point::P256(key.map_err(|_| PublicError::Point)?))
-            }
+            EkTemplate::P256 => (sha256_name(public), sec1(unique, 32)?),
             EkTemplate::P384 => {
-                let key = p384::PublicKey::from_sec1_bytes(&sec1(unique, 48)?);
-                let name = [&[0, 0x0c][..], &Sha384::digest(public)].concat();
-                (name, Point::P384(key.map_err(|_| PublicError::Point)?))
+                ([&[0, 0x0c][..], &Sha384::digest(public)].concat(), sec1(unique, 48)?)
             }
         };
-        Ok(Self { name: name_of(&name), point })
+        Ok(Self { name: name_of(&name), template, point })
     }
 
     /// Its Name, computed here.
@@ -76,14 +75,20 @@ impl EndorsementKey {
     /// Which template it was made from.
     #[must_use]
     pub const fn template(&self) -> EkTemplate {
-        match self.point {
-            Point::P256(_) => EkTemplate::P256,
-            Point::P384(_) => EkTemplate::P384,
-        }
+        self.template
     }
 
-    pub(super) const fn point(&self) -> &Point {
-        &self.point
+    /// Its point, to encrypt to.
+    #[cfg(feature = "sign")]
+    pub(super) fn point(&self) -> Result<Point, PublicError> {
+        match self.template {
+            EkTemplate::P256 => p256::PublicKey::from_sec1_bytes(&self.point)
+                .map(Point::P256)
+                .map_err(|_| PublicError::Point),
+            EkTemplate::P384 => p384::PublicKey::from_sec1_bytes(&self.point)
+                .map(Point::P384)
+                .map_err(|_| PublicError::Point),
+        }
     }
 }
 
@@ -126,12 +131,14 @@ mod tests {
         assert_eq!(EndorsementKey::parse(ak).unwrap_err(), PublicError::Template);
     }
 
+    #[cfg(feature = "sign")]
     #[test]
     fn a_point_off_the_curve_is_refused() {
         for whole in [EK_P256, EK_P384] {
             let mut public = whole.to_vec();
             *public.last_mut().unwrap() ^= 1;
-            assert_eq!(EndorsementKey::parse(&public).unwrap_err(), PublicError::Point);
+            let key = EndorsementKey::parse(&public).unwrap();
+            assert_eq!(key.point().err(), Some(PublicError::Point));
         }
     }
 

@@ -1,15 +1,12 @@
 //! A box's request: who it is, what it booted, which keys it made for this boot, all quoted by its TPM.
 
 #[cfg(feature = "sign")]
-#[cfg(feature = "sign")]
 pub mod credential;
-#[cfg(feature = "sign")]
 pub mod endorsement;
 pub mod eventlog;
 pub mod firmware;
 pub mod public;
 pub mod quote;
-#[cfg(feature = "sign")]
 pub mod verify;
 mod wire;
 

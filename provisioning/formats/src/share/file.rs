@@ -15,7 +15,8 @@ use thiserror::Error;
 
 use crate::{
     anchors,
-    bundle::body::Label,
+    bundle::body::{Label, RootSection},
+    code::Code,
     digest::Digest,
     limits,
     share::{Share, split::SHARE_BYTES},
@@ -122,6 +123,27 @@ impl ShareFile {
             return Err(ShareFileError::TrailingBytes);
         }
         Ok(Self { namespace, generation, split, threshold, fingerprint, share, anchors, bundle })
+    }
+}
+
+impl ShareFile {
+    /// Whether it is of the root and the split that a bundle has in force.
+    ///
+    /// # Errors
+    /// `no-root`, `wrong-root`, `wrong-split` (an earlier one: its custodian may have left), and
+    /// `wrong-share`, where all of it fits but the share.
+    pub fn is_of(&self, root: &RootSection) -> Result<(), Code> {
+        let established = root.established.as_ref().ok_or(Code::NoRoot)?;
+        if (self.generation, self.fingerprint) != (established.generation, established.fingerprint)
+        {
+            return Err(Code::WrongRoot);
+        }
+        if (self.split, self.threshold) != (root.split, root.threshold) {
+            return Err(Code::WrongSplit);
+        }
+        let place = usize::from(self.share.index()).checked_sub(1);
+        let committed = place.and_then(|place| established.commitments.get(place));
+        if committed == Some(&self.share.commitment()) { Ok(()) } else { Err(Code::WrongShare) }
     }
 }
 

@@ -81,6 +81,9 @@ pub enum SealError {
     /// Made for another boot, box, site or root section; under another bundle; or damaged.
     #[error("expected a message to this boot under this bundle, found one that does not open")]
     Foreign,
+    /// Nothing can be of a root that there is not.
+    #[error("expected a bundle with a root, found one without")]
+    NoRoot,
     /// It opened, and holds something that this version does not know.
     #[error("expected a share or a root of format 1, found something else")]
     Contents,
