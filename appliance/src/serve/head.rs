@@ -183,7 +183,7 @@ fn length(headers: &HeaderMap, route: &Route) -> Result<usize, Refusal> {
             .and_then(|digits| digits.parse().ok())
             .ok_or_else(|| Code::BodyTooLarge.into()),
         (None, Method::Get) => Ok(0),
-        (None, Method::Post) => Err(Code::LengthRequired.into()),
+        (None, Method::Post | Method::Put) => Err(Code::LengthRequired.into()),
     }
 }
 
@@ -192,7 +192,7 @@ fn media_type(headers: &HeaderMap, route: &Route) -> Result<(), Refusal> {
         return Ok(());
     }
     let wanted = match route.endpoint {
-        Endpoint::BundlePost => OCTETS,
+        Endpoint::BundlePost | Endpoint::ImagePut => OCTETS,
         _ => JSON,
     };
     let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -143,6 +143,7 @@ impl Call<'_> {
             Endpoint::AuditBlocks => endpoint::audit::blocks(self, query).await,
             Endpoint::AuditCheckpoint => endpoint::audit::checkpoint(self),
             Endpoint::AuditCollected => endpoint::audit::collected(self, body).await,
+            Endpoint::ImagePut => Err(Code::BootVariables.into()),
             Endpoint::Encrypt
             | Endpoint::EncryptBatch
             | Endpoint::Decrypt

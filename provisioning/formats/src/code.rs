@@ -308,6 +308,36 @@ codes! {
         SameBox 409 "same-box" Operations
             "The request is this box's own"
             "Forward from a box that is open to one that is not.";
+        Trial 409 "trial" Operations
+            "The box is trying a new image"
+            "Wait until it has committed it or gone back: `casemate status` says which.";
+        UpdateInProgress 409 "update-in-progress" Operations
+            "Another image is being sent, copied or tried"
+            "Wait for it to end, then send this one.";
+        ImageUnlisted 409 "image-unlisted" Signers
+            "The bundle in force lists no image with this hash"
+            "`casemate bundle add-image`, build, sign and push the bundle; then send the image.";
+        ImageRunning 409 "image-running" Operations
+            "This is the image that runs"
+            "Nothing is to be done.";
+        ImageLength 400 "image-length" Operations
+            "An ESP image has exactly 64 MiB"
+            "Send the `esp.img` that `cargo image sign` wrote.";
+        ImageCut 400 "image-cut" Operations
+            "The image ended early, or came too slowly"
+            "Send it again.";
+        ImageAltered 409 "image-altered" Operations
+            "What arrived is not what was announced"
+            "Send it again; if it stays, find out what changes it on its way.";
+        EspUnwritable 503 "esp-unwritable" Operations
+            "The disk does not hold what was written to the other ESP"
+            "The running image is untouched. Look at the disk, then send the image again.";
+        BootVariables 503 "boot-variables" Operations
+            "The firmware does not say or does not keep what it boots"
+            "Look at its settings for boot entries; without them this box is updated by flashing it.";
+        BootOrder 409 "boot-order" Signers
+            "The bundle does not list the image that the firmware starts first"
+            "List it, or have the firmware start the running image first, and push again.";
         Retired 409 "retired" Signers
             "This box is retired"
             "List it again only after it was set up anew.";

@@ -45,6 +45,8 @@ pub enum Endpoint {
     AuditCheckpoint,
     /// `POST /v1/audit/collected`
     AuditCollected,
+    /// `PUT /v1/image`
+    ImagePut,
 }
 
 /// HTTP method of a route.
@@ -54,6 +56,8 @@ pub enum Method {
     Get,
     /// POST
     Post,
+    /// PUT
+    Put,
 }
 
 impl Method {
@@ -63,6 +67,7 @@ impl Method {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
+            Self::Put => "PUT",
         }
     }
 }
@@ -172,6 +177,8 @@ const ITEM_BODY: usize = 128 * 1024;
 const BATCH_BODY: usize = 2 * 1024 * 1024;
 /// A request with its event log (a server's measures some 100 KiB) in base64.
 const REQUEST_BODY: usize = 256 * 1024;
+/// A whole ESP; streamed to the disk, never held.
+const IMAGE_BODY: usize = 64 * 1024 * 1024;
 /// A nonce, a credential, a number, a message of each custodian.
 const SMALL_BODY: usize = 16 * 1024;
 
@@ -291,6 +298,18 @@ pub static TABLE: &[Route] = &[
         REQUEST_BODY,
         AuditClass::Reserved,
     ),
+    // A box that is locked is not updated: its next image could not show that it opens the root.
+    Route {
+        method: Method::Put,
+        ..post(
+            "/v1/image",
+            Endpoint::ImagePut,
+            Phases::OPERATIONAL,
+            Caller::Role(Roles::OPERATE),
+            IMAGE_BODY,
+            AuditClass::Reserved,
+        )
+    },
 ];
 
 /// Why no route was found.
@@ -318,7 +337,7 @@ impl NotFound {
 /// # Errors
 /// No such path, or not with this method.
 pub fn find(method: &str, path: &str) -> Result<&'static Route, NotFound> {
-    let (mut get, mut post) = (false, false);
+    let (mut get, mut post, mut put) = (false, false, false);
     for route in TABLE.iter().filter(|route| route.path == path) {
         if route.method.as_str() == method {
             return Ok(route);
@@ -326,13 +345,16 @@ pub fn find(method: &str, path: &str) -> Result<&'static Route, NotFound> {
         match route.method {
             Method::Get => get = true,
             Method::Post => post = true,
+            Method::Put => put = true,
         }
     }
-    Err(match (get, post) {
-        (false, false) => NotFound::Path,
-        (true, false) => NotFound::Method("GET"),
-        (false, true) => NotFound::Method("POST"),
-        (true, true) => NotFound::Method("GET, POST"),
+    Err(match (get, post, put) {
+        (false, false, false) => NotFound::Path,
+        (true, false, _) => NotFound::Method("GET"),
+        (false, true, _) => NotFound::Method("POST"),
+        // No path has more than these two.
+        (true, true, _) => NotFound::Method("GET, POST"),
+        (false, false, true) => NotFound::Method("PUT"),
     })
 }
 

@@ -15,6 +15,7 @@ fn every_route_is_found_and_none_stands_twice() {
 fn a_wrong_method_names_those_that_are_allowed() {
     assert_eq!(find("PUT", "/v1/bundle").unwrap_err(), NotFound::Method("GET, POST"));
     assert_eq!(find("GET", "/v1/decrypt").unwrap_err(), NotFound::Method("POST"));
+    assert_eq!(find("POST", "/v1/image").unwrap_err(), NotFound::Method("PUT"));
     assert_eq!(find("post", "/v1/decrypt").unwrap_err(), NotFound::Method("POST"));
     for path in ["", "/", "/v1/decrypt/", "/v1/Decrypt", "/v1/decrypt/batch/", "*"] {
         assert_eq!(find("POST", path).unwrap_err(), NotFound::Path, "{path}");
@@ -30,6 +31,12 @@ fn only_what_authenticates_itself_or_is_harmless_is_open_to_anyone() {
         .collect();
     use Endpoint::{BundlePost, Livez, Readyz, Request, Shares};
     assert_eq!(open, [Livez, Readyz, Request, BundlePost, Shares]);
+}
+
+#[test]
+fn an_image_is_as_long_as_an_esp() {
+    let image = find("PUT", "/v1/image").expect("there");
+    assert_eq!(image.body_limit as u64, casemate_formats::efi::partition::ESP_BYTES);
 }
 
 #[test]

@@ -40,6 +40,7 @@ pub(super) const fn name(endpoint: Endpoint) -> &'static str {
         Endpoint::AuditBlocks => "audit-blocks",
         Endpoint::AuditCheckpoint => "audit-checkpoint",
         Endpoint::AuditCollected => "audit-collected",
+        Endpoint::ImagePut => "image",
     }
 }
 

@@ -39,5 +39,6 @@ pub(in crate::serve) fn get(call: &Call<'_>) -> Result<Reply, Refusal> {
             warning: log.warning,
             rolled_back: log.rolled_back,
         },
+        update: api::UpdateStatus::default(),
     })
 }

@@ -132,6 +132,32 @@ pub struct Status {
     pub connections: Connections,
     /// The log.
     pub audit: AuditStatus,
+    /// Its two ESPs, and a change of image under way.
+    #[serde(default)]
+    pub update: UpdateStatus,
+}
+
+/// How a change of the image stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct UpdateStatus {
+    /// `none`, `receiving`, `armed` (reboots now), `trial` (not committed yet), `copying` (the running
+    /// ESP over the other one), `failed` (the last trial went back to this image).
+    pub state: String,
+    /// The image that is tried or failed: PCR 11.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Digest>,
+    /// The ESP that runs, `A` or `B`, once the firmware was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub esp: Option<String>,
+}
+
+/// `PUT /v1/image`: the other ESP holds the image; the box starts it now.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct ImageTaken {
+    /// PCR 11 of the image.
+    pub image: Digest,
+    /// The ESP that holds it: `A` or `B`.
+    pub esp: String,
 }
 
 /// Connections now.

@@ -13,7 +13,8 @@ mod strict;
 
 pub use answers::{
     Accepted, Answer, Answers, AuditStatus, Block, Blocks, Collected, Connections, Decrypted,
-    Encrypted, Forwarded, Health, ItemError, Keyring, Keyrings, RefusedShare, SharesTaken, Status,
+    Encrypted, Forwarded, Health, ImageTaken, ItemError, Keyring, Keyrings, RefusedShare,
+    SharesTaken, Status, UpdateStatus,
 };
 pub use bytes::{b64, b64_array, b64_list, b64_option, b64_secret};
 pub use context::Context;

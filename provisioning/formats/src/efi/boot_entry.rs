@@ -32,6 +32,24 @@ pub enum Esp {
 }
 
 impl Esp {
+    /// The other one.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+
+    /// `A` or `B`.
+    #[must_use]
+    pub const fn letter(self) -> &'static str {
+        match self {
+            Self::A => "A",
+            Self::B => "B",
+        }
+    }
+
     /// What the firmware's menu shows, ten characters each.
     #[must_use]
     pub fn description(self) -> &'static str {

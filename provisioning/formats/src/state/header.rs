@@ -25,6 +25,9 @@ pub const HEADER: u64 = 0;
 pub const CRASH: u64 = 1;
 /// First unit of the first slot.
 pub const FIRST_SLOT: u64 = 2;
+/// Unit of the trial sector: the last one of the third slot's MiB, of which a slot takes less than
+/// 800 KiB. So disks that were laid out before there were trials have it too, blank.
+pub const TRIAL: u64 = FIRST_SLOT + SLOTS as u64 * SLOT_UNITS - 1;
 /// Units of a tail place: the largest block, 64 KiB.
 pub const TAIL_UNITS: u64 = (MAX_BYTES / UNIT) as u64;
 /// The smallest ring, 4 MiB: 64 of the largest blocks.

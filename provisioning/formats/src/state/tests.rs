@@ -29,6 +29,30 @@ fn a_crash_sector_has_the_bytes_it_always_had() {
 }
 
 #[test]
+fn a_trial_sector_has_the_bytes_it_always_had_and_no_slot_reaches_it() {
+    let sector = TrialSector::new(Stage::Armed, Digest([7; 32]));
+    golden("state/trial.v1.bin", &sector.encode());
+    let largest = slot(crate::limits::BUNDLE_BYTES, Some(slot::BLOB_BYTES)).encode().expect("fits");
+    let end = header::FIRST_SLOT + 2 * slot::SLOT_UNITS + (largest.len() / UNIT) as u64;
+    assert!(end <= header::TRIAL && header::TRIAL < Geometry::of(16_384).expect("fits").tail);
+}
+
+#[test]
+fn a_trial_sector_comes_back_and_any_flipped_bit_of_it_is_noticed() {
+    for stage in [Stage::Idle, Stage::Armed, Stage::Tried, Stage::Copying] {
+        let sector = TrialSector::new(stage, Digest([9; 32]));
+        let bytes = sector.encode();
+        assert_eq!(TrialSector::decode(&bytes), Some(sector));
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(TrialSector::decode(&flipped), None, "bit {bit}");
+        }
+    }
+    assert_eq!(TrialSector::decode(&[0; UNIT]), None);
+}
+
+#[test]
 fn a_slot_has_the_bytes_it_always_had() {
     golden("state/slot.v1.bin", &slot(700, Some(400)).encode().expect("fits"));
 }
