@@ -1,80 +1,58 @@
-//! Which network interface is the box's: by its MAC address, or the first that has a carrier.
+//! Which network interface is the box's: by its MAC address, or the first that has a carrier. As the
+//! kernel lists them over netlink (rtnetlink(7), RTM_NEWLINK), so that no file is opened for it.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
-
-/// Where the kernel lists interfaces.
-pub const SYSFS: &str = "/sys/class/net";
+use super::netlink::attributes;
 
 /// ARPHRD_ETHER of `<linux/if_arp.h>`.
-const ETHERNET: &str = "1";
+const ETHERNET: u16 = 1;
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_CARRIER: u16 = 33;
+/// The device that an interface stands on; loopback, bonds, VLANs and the like stand on none.
+const IFLA_PARENT_DEV_NAME: u16 = 56;
+/// Bytes of `struct ifinfomsg`, before the attributes.
+const FIXED: usize = 16;
 
-/// A physical (or virtual machine's) Ethernet interface.
+/// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
     /// Its name.
     pub name: String,
     /// Its number.
     pub index: u32,
-    /// Its hardware address.
+    /// Its hardware address; zeros for one that has none.
     pub mac: [u8; 6],
-    folder: PathBuf,
+    /// Whether a cable is in it and the other end is there. False while the interface is off.
+    pub carrier: bool,
+    /// Whether it is Ethernet that stands on a device: physical, or a virtual machine's.
+    pub physical: bool,
 }
 
 impl Interface {
-    /// Whether a cable is in it and the other end is there. False while the interface is off.
+    /// One message of the kernel's list, without its netlink header; `None`: it makes no sense.
     #[must_use]
-    pub fn has_carrier(&self) -> bool {
-        attribute(&self.folder, "carrier").is_some_and(|text| text == "1")
-    }
-
-    /// The interface of this name, whatever kind it is.
-    #[must_use]
-    pub fn named(sysfs: &Path, name: &str) -> Option<Self> {
-        read(&sysfs.join(name))
-    }
-}
-
-/// All Ethernet interfaces that stand on a device (loopback, bonds and the like do not), by number.
-///
-/// # Errors
-/// sysfs's.
-pub fn all(sysfs: &Path) -> io::Result<Vec<Interface>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(sysfs)? {
-        let folder = entry?.path();
-        let ethernet = attribute(&folder, "type").is_some_and(|kind| kind == ETHERNET);
-        if ethernet && folder.join("device").exists() {
-            found.extend(read(&folder));
+    pub fn decode(message: &[u8]) -> Option<Self> {
+        let (fixed, rest) = message.split_at_checked(FIXED)?;
+        let kind = u16::from_ne_bytes([fixed[2], fixed[3]]);
+        let index = u32::from_ne_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]);
+        let mut device = false;
+        let mut found =
+            Self { name: String::new(), index, mac: [0; 6], carrier: false, physical: false };
+        for (attribute, content) in attributes(rest) {
+            match attribute {
+                IFLA_IFNAME => {
+                    let name = content.split(|byte| *byte == 0).next()?;
+                    found.name = std::str::from_utf8(name).ok()?.to_owned();
+                }
+                IFLA_ADDRESS => found.mac = content.try_into().unwrap_or_default(),
+                IFLA_CARRIER => found.carrier = content.first() == Some(&1),
+                IFLA_PARENT_DEV_NAME => device = true,
+                _ => {}
+            }
         }
+        found.physical = kind == ETHERNET && device;
+        (!found.name.is_empty()).then_some(found)
     }
-    found.sort_by_key(|interface| interface.index);
-    Ok(found)
-}
-
-fn read(folder: &Path) -> Option<Interface> {
-    Some(Interface {
-        name: folder.file_name()?.to_str()?.to_owned(),
-        index: attribute(folder, "ifindex")?.parse().ok()?,
-        mac: parse_mac(&attribute(folder, "address")?)?,
-        folder: folder.to_owned(),
-    })
-}
-
-fn attribute(folder: &Path, name: &str) -> Option<String> {
-    fs::read_to_string(folder.join(name)).ok().map(|text| text.trim_end().to_owned())
-}
-
-fn parse_mac(text: &str) -> Option<[u8; 6]> {
-    let mut mac = [0; 6];
-    let mut parts = text.split(':');
-    for byte in &mut mac {
-        let part = parts.next().filter(|p| p.len() == 2)?;
-        *byte = u8::from_str_radix(part, 16).ok()?;
-    }
-    parts.next().is_none().then_some(mac)
 }
 
 /// A MAC address as people write it.
@@ -88,38 +66,37 @@ pub fn show_mac(mac: &[u8; 6]) -> String {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{super::netlink::push_attribute, *};
+
+    fn message(kind: u16, index: u32, attributes: &[(u16, &[u8])]) -> Vec<u8> {
+        let mut bytes = vec![0; FIXED];
+        bytes[2..4].copy_from_slice(&kind.to_ne_bytes());
+        bytes[4..8].copy_from_slice(&index.to_ne_bytes());
+        for (attribute, content) in attributes {
+            push_attribute(&mut bytes, *attribute, content);
+        }
+        bytes
+    }
 
     #[test]
     fn loopback_and_bonds_are_no_interfaces_of_the_box() {
-        let root = tempfile::tempdir().expect("a folder");
-        for (name, kind, index, device) in [
-            ("lo", "772", 1, false),
-            ("bond0", "1", 2, false),
-            ("eth1", "1", 4, true),
-            ("eth0", "1", 3, true),
-        ] {
-            let folder = root.path().join(name);
-            fs::create_dir(&folder).expect("folder");
-            fs::write(folder.join("type"), format!("{kind}\n")).expect("type");
-            fs::write(folder.join("ifindex"), format!("{index}\n")).expect("ifindex");
-            fs::write(folder.join("address"), "52:54:00:12:34:56\n").expect("address");
-            if device {
-                fs::create_dir(folder.join("device")).expect("device");
-            }
-        }
-        fs::write(root.path().join("eth1/carrier"), "1\n").expect("carrier");
-        let found = all(root.path()).expect("read");
-        let names: Vec<&str> = found.iter().map(|i| i.name.as_str()).collect();
-        assert_eq!(names, ["eth0", "eth1"]);
-        assert!(!found[0].has_carrier() && found[1].has_carrier());
-        assert_eq!(show_mac(&found[0].mac), "52:54:00:12:34:56");
+        let mac = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
+        let bond: &[(u16, &[u8])] = &[(IFLA_IFNAME, b"bond0\0"), (IFLA_ADDRESS, &mac)];
+        let card = [bond, &[(IFLA_PARENT_DEV_NAME, b"0000:00:03.0\0"), (IFLA_CARRIER, &[1])]];
+        let bond = Interface::decode(&message(ETHERNET, 2, bond)).expect("a bond");
+        assert!(!bond.physical && !bond.carrier);
+        let card = Interface::decode(&message(ETHERNET, 3, &card.concat())).expect("a card");
+        assert!(card.physical && card.carrier);
+        assert_eq!((card.index, show_mac(&card.mac).as_str()), (3, "52:54:00:12:34:56"));
+        let lo = message(772, 1, &[(IFLA_IFNAME, b"lo\0"), (IFLA_PARENT_DEV_NAME, b"x\0")]);
+        assert!(!Interface::decode(&lo).expect("loopback").physical);
+        assert_eq!(Interface::decode(&message(ETHERNET, 4, &[])), None, "without a name");
     }
 
     proptest! {
         #[test]
-        fn no_text_makes_the_mac_parser_panic(text in "\\PC*") {
-            let _ = parse_mac(&text);
+        fn no_bytes_make_the_decoder_panic(bytes: Vec<u8>) {
+            let _ = Interface::decode(&bytes);
         }
     }
 }

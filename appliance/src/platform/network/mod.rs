@@ -8,7 +8,6 @@ pub mod netlink;
 use std::{
     fs, io,
     net::IpAddr,
-    path::Path,
     sync::{
         Arc, Condvar, Mutex, PoisonError,
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
@@ -20,7 +19,7 @@ use std::{
 use casemate_formats::bundle::body::{Network as Settings, Prefix};
 
 use self::{
-    dhcp::{Client, Lease, Renewal},
+    dhcp::{Client, Lease, Port, Renewal},
     interface::Interface,
     netlink::Netlink,
 };
@@ -51,7 +50,9 @@ enum Command {
     Confirm,
 }
 
-/// Starts the thread: loopback, then the interface. Returns at once. Needs all capabilities.
+/// Starts the thread: loopback, then the interface. Returns at once. Needs all capabilities; whatever
+/// the thread needs later (netlink, a socket for DHCP) is opened here, since after the sandbox is
+/// entered nothing opens a file or a socket.
 ///
 /// # Errors
 /// The kernel's, at opening netlink or starting the thread.
@@ -64,13 +65,19 @@ pub fn start(settings: Option<Settings>) -> io::Result<Network> {
         }
         let _ = fs::write(format!("/proc/sys/net/ipv4/conf/{scope}/accept_redirects"), "0");
     }
-    if let Some(lo) = Interface::named(Path::new(interface::SYSFS), "lo") {
+    if let Some(lo) = netlink.interfaces()?.iter().find(|interface| interface.name == "lo") {
         netlink.up(lo.index)?;
     }
+    let port = Port::open()?;
     let addresses = Arc::new(Addresses::default());
     let (commands, receiver) = channel();
-    let keeper =
-        Keeper { netlink, commands: receiver, addresses: Arc::clone(&addresses), kept: Vec::new() };
+    let keeper = Keeper {
+        netlink,
+        port,
+        commands: receiver,
+        addresses: Arc::clone(&addresses),
+        kept: Vec::new(),
+    };
     thread::Builder::new().name("network".into()).spawn(move || keeper.run(settings))?;
     Ok(Network { commands, addresses })
 }
@@ -103,6 +110,7 @@ impl Network {
 /// The thread: what it has set up, and what it waits for.
 struct Keeper {
     netlink: Netlink,
+    port: Port,
     commands: Receiver<Command>,
     addresses: Arc<Addresses>,
     kept: Vec<Kept>,
@@ -170,7 +178,7 @@ impl Keeper {
         let mut said = false;
         let mut switched_on = Vec::new();
         loop {
-            for interface in interface::all(Path::new(interface::SYSFS))? {
+            for interface in self.netlink.interfaces()?.into_iter().filter(|i| i.physical) {
                 if mac.is_some_and(|mac| mac != interface.mac) {
                     continue;
                 }
@@ -179,7 +187,7 @@ impl Keeper {
                     switched_on.push(interface.index);
                 }
                 // A named interface is set up before its cable is plugged in.
-                if mac.is_some() || interface.has_carrier() {
+                if mac.is_some() || interface.carrier {
                     return Ok(Ok(interface));
                 }
             }
@@ -202,15 +210,16 @@ impl Keeper {
     fn vlan(&mut self, on: &Interface, id: u16) -> io::Result<Interface> {
         let name = format!("vlan{id}");
         self.netlink.add_vlan(on.index, id, &name)?;
+        let all = self.netlink.interfaces()?;
         let interface =
-            Interface::named(Path::new(interface::SYSFS), &name).ok_or(io::ErrorKind::NotFound)?;
+            all.into_iter().find(|vlan| vlan.name == name).ok_or(io::ErrorKind::NotFound)?;
         self.netlink.up(interface.index)?;
         Ok(interface)
     }
 
     /// Gets a lease, renews it, and starts again when it is lost; until other settings are applied.
     fn keep_lease(&mut self, on: &Interface) -> io::Result<Option<Settings>> {
-        let client = Client::open(&on.name, on.mac)?;
+        let client = Client::on(&self.port, &on.name, on.mac)?;
         loop {
             let lease = match self.acquire(&client, on)? {
                 Ok(lease) => lease,

@@ -16,8 +16,12 @@ use nix::sys::{
     time::TimeVal,
 };
 
+use super::interface::Interface;
+
 const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
 const RTM_NEWLINK: u16 = 16;
+const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
 const RTM_NEWROUTE: u16 = 24;
@@ -25,6 +29,7 @@ const RTM_DELROUTE: u16 = 25;
 
 const REQUEST: u16 = 0x001;
 const ACK: u16 = 0x004;
+const DUMP: u16 = 0x300;
 const REPLACE: u16 = 0x100;
 const EXCLUSIVE: u16 = 0x200;
 const CREATE: u16 = 0x400;
@@ -52,6 +57,8 @@ const RTN_UNICAST: u8 = 1;
 const HEADER: usize = 16;
 /// An answer is a header, an error number and the request's header; the kernel may add an attribute.
 const ANSWER_BYTES: usize = 4096;
+/// A datagram of a list: the kernel makes none longer (NLMSG_GOODSIZE, or what the reader offers).
+const LIST_BYTES: usize = 32 * 1024;
 
 /// A socket to the kernel's routing tables. Needs CAP_NET_ADMIN.
 pub struct Netlink {
@@ -74,6 +81,23 @@ impl Netlink {
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
         setsockopt(&socket, ReceiveTimeout, &TimeVal::new(2, 0))?;
         Ok(Self { socket, sequence: 0 })
+    }
+
+    /// All interfaces, by number.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn interfaces(&mut self) -> io::Result<Vec<Interface>> {
+        self.send(Message::list(RTM_GETLINK, &link(0, 0, 0)))?;
+        let mut found = Vec::new();
+        let mut datagram = vec![0; LIST_BYTES];
+        loop {
+            let read = recv(self.socket.as_raw_fd(), &mut datagram, MsgFlags::empty())?;
+            if listed(&datagram[..read.min(LIST_BYTES)], self.sequence, &mut found)? {
+                found.sort_by_key(|interface| interface.index);
+                return Ok(found);
+            }
+        }
     }
 
     /// Switches an interface on.
@@ -125,11 +149,16 @@ impl Netlink {
         accept(self.ask(route_message(RTM_DELROUTE, interface, gateway)), nix::libc::ESRCH)
     }
 
-    fn ask(&mut self, mut message: Message) -> io::Result<()> {
+    fn send(&mut self, mut message: Message) -> io::Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
         let bytes = message.finish(self.sequence);
         let kernel = NetlinkAddr::new(0, 0);
         sendto(self.socket.as_raw_fd(), bytes, &kernel, MsgFlags::empty())?;
+        Ok(())
+    }
+
+    fn ask(&mut self, message: Message) -> io::Result<()> {
+        self.send(message)?;
         let mut answer = [0; ANSWER_BYTES];
         loop {
             let read = recv(self.socket.as_raw_fd(), &mut answer, MsgFlags::empty())?;
@@ -147,25 +176,56 @@ fn accept(result: io::Result<()>, harmless: i32) -> io::Result<()> {
     }
 }
 
+/// The messages of a datagram: kind, sequence number, content. Ends at the first that makes no sense.
+fn messages(mut datagram: &[u8]) -> impl Iterator<Item = (u16, u32, &[u8])> {
+    std::iter::from_fn(move || {
+        let (header, _) = datagram.split_first_chunk::<HEADER>()?;
+        let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
+        let kind = u16::from_ne_bytes([header[4], header[5]]);
+        let sequence = u32::from_ne_bytes([header[8], header[9], header[10], header[11]]);
+        let content = datagram.get(HEADER..length)?;
+        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, sequence, content))
+    })
+}
+
+/// The attributes behind a message's fixed part: kind and content.
+pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let (header, _) = bytes.split_first_chunk::<4>()?;
+        let length = usize::from(u16::from_ne_bytes([header[0], header[1]]));
+        let content = bytes.get(4..length)?;
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((u16::from_ne_bytes([header[2], header[3]]), content))
+    })
+}
+
 /// Looks for the acknowledgement of `sequence` among the messages of one datagram.
-fn acknowledged(mut datagram: &[u8], sequence: u32) -> Option<io::Result<()>> {
-    let field =
-        |bytes: &[u8], at: usize| bytes.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes);
-    while datagram.len() >= HEADER {
-        let length = field(datagram, 0)? as usize;
-        let message = datagram.get(..length).filter(|m| m.len() >= HEADER)?;
-        let kind = u16::from_ne_bytes([message[4], message[5]]);
-        if kind == NLMSG_ERROR && field(message, 8)? == sequence {
-            let error = i32::from_ne_bytes(*message.get(HEADER..)?.first_chunk()?);
-            return Some(match error.checked_neg() {
-                Some(0) => Ok(()),
-                Some(number) => Err(io::Error::from_raw_os_error(number)),
-                None => Err(io::ErrorKind::InvalidData.into()),
-            });
+fn acknowledged(datagram: &[u8], sequence: u32) -> Option<io::Result<()>> {
+    let mut ours = messages(datagram).filter(|(_, number, _)| *number == sequence);
+    let (_, _, content) = ours.find(|(kind, _, _)| *kind == NLMSG_ERROR)?;
+    let error = i32::from_ne_bytes(*content.first_chunk()?);
+    Some(match error.checked_neg() {
+        Some(0) => Ok(()),
+        Some(number) => Err(io::Error::from_raw_os_error(number)),
+        None => Err(io::ErrorKind::InvalidData.into()),
+    })
+}
+
+/// Adds the interfaces of one datagram; `true`: the list is complete.
+fn listed(datagram: &[u8], sequence: u32, found: &mut Vec<Interface>) -> io::Result<bool> {
+    for (kind, number, content) in messages(datagram) {
+        match kind {
+            _ if number != sequence => {}
+            RTM_NEWLINK => found.extend(Interface::decode(content)),
+            NLMSG_DONE => return Ok(true),
+            NLMSG_ERROR => {
+                return acknowledged(datagram, sequence).unwrap_or(Ok(())).map(|()| true);
+            }
+            _ => {}
         }
-        datagram = datagram.get(length.next_multiple_of(4)..)?;
     }
-    None
+    Ok(false)
 }
 
 /// A request under construction: header, a fixed part, attributes.
@@ -173,9 +233,18 @@ struct Message(Vec<u8>);
 
 impl Message {
     fn new(kind: u16, flags: u16, fixed: &[u8]) -> Self {
+        Self::with(kind, ACK | flags, fixed)
+    }
+
+    /// A list ends by itself, without an acknowledgement.
+    fn list(kind: u16, fixed: &[u8]) -> Self {
+        Self::with(kind, DUMP, fixed)
+    }
+
+    fn with(kind: u16, flags: u16, fixed: &[u8]) -> Self {
         let mut bytes = vec![0; HEADER];
         bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
-        bytes[6..8].copy_from_slice(&(REQUEST | ACK | flags).to_ne_bytes());
+        bytes[6..8].copy_from_slice(&(REQUEST | flags).to_ne_bytes());
         bytes.extend_from_slice(fixed);
         Self(bytes)
     }
@@ -194,7 +263,7 @@ impl Message {
 }
 
 /// `struct rtattr`: length without the padding, kind, content, padding to four bytes.
-fn push_attribute(into: &mut Vec<u8>, kind: u16, content: &[u8]) {
+pub(super) fn push_attribute(into: &mut Vec<u8>, kind: u16, content: &[u8]) {
     let length = u16::try_from(content.len() + 4).expect("attributes are below 4 KiB");
     into.extend_from_slice(&length.to_ne_bytes());
     into.extend_from_slice(&kind.to_ne_bytes());

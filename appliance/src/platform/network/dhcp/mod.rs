@@ -26,6 +26,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(16);
 /// Largest answer that is read: an Ethernet frame.
 const MAX_BYTES: usize = 1500;
 
+/// The DHCP client's port, on no interface yet.
+pub struct Port(UdpSocket);
+
 /// A client on one interface.
 pub struct Client {
     socket: UdpSocket,
@@ -43,21 +46,33 @@ pub enum Renewal {
     Silence,
 }
 
-impl Client {
-    /// A client on the interface called `name`. Needs CAP_NET_BIND_SERVICE.
+impl Port {
+    /// Opens it. Needs CAP_NET_BIND_SERVICE.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn open(name: &str, mac: [u8; 6]) -> io::Result<Self> {
+    pub fn open() -> io::Result<Self> {
         let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
         setsockopt(&socket, ReuseAddr, &true)?;
         setsockopt(&socket, Broadcast, &true)?;
-        setsockopt(&socket, BindToDevice, &OsString::from(name))?;
         bind(
             std::os::fd::AsRawFd::as_raw_fd(&socket),
             &SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENT_PORT)),
         )?;
-        Ok(Self { socket: UdpSocket::from(socket), mac })
+        Ok(Self(UdpSocket::from(socket)))
+    }
+}
+
+impl Client {
+    /// A client on the interface called `name`; the port serves that interface alone from now on. Needs
+    /// CAP_NET_RAW where it served another one before.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn on(port: &Port, name: &str, mac: [u8; 6]) -> io::Result<Self> {
+        let socket = port.0.try_clone()?;
+        setsockopt(&socket, BindToDevice, &OsString::from(name))?;
+        Ok(Self { socket, mac })
     }
 
     /// One attempt to get a lease: discovery and selection, with this much patience for each.

@@ -86,3 +86,18 @@ proptest! {
         let _ = acknowledged(&bytes, 5);
     }
 }
+
+#[test]
+fn the_kernels_own_list_ends_and_holds_loopback() {
+    let found = Netlink::open().and_then(|mut netlink| netlink.interfaces()).expect("a list");
+    let lo = found.iter().find(|interface| interface.name == "lo").expect("loopback");
+    assert!(!lo.physical && lo.index > 0);
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_reader_of_lists_panic(bytes: Vec<u8>, sequence: u32) {
+        let _ = listed(&bytes, sequence, &mut Vec::new());
+        let _ = attributes(&bytes).count();
+    }
+}
