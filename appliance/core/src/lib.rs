@@ -9,6 +9,7 @@ pub mod policy;
 pub mod root;
 pub mod routes;
 pub mod slots;
+pub mod update;
 pub mod x509;
 
 #[cfg(test)]
