@@ -18,7 +18,7 @@ pub enum Refusal {
     #[error("the image's anchors cannot be read: {0}")]
     Anchors(String),
     /// No TPM 2.0.
-    #[error("no TPM 2.0 (/dev/tpmrm0)")]
+    #[error("no TPM 2.0 (there is no /dev/tpmrm0)")]
     NoTpm,
     /// The TPM has no complete sha256 bank.
     #[error("the TPM's sha256 bank is off or has not all 24 PCRs")]

@@ -59,7 +59,7 @@ struct Inner {
 }
 
 impl Tpm {
-    /// Connects (`device:/dev/tpmrm0`, `swtpm:path=…`), makes EK and AK from their templates, checks
+    /// Connects (`device:/dev/tpm0`, `swtpm:path=…`), makes EK and AK from their templates, checks
     /// the sha256 bank. Without `template`: P-384 when the TPM has the certificate for it.
     ///
     /// # Errors
