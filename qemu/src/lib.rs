@@ -3,13 +3,16 @@
 
 pub mod child;
 pub mod demo;
+pub mod drill;
 pub mod firmware;
 pub mod machine;
 pub mod monitor;
 pub mod partition;
 pub mod people;
 pub mod report;
+pub mod runbook;
 pub mod serial;
 pub mod swtpm;
 pub mod tools;
 pub mod varstore;
+pub mod world;

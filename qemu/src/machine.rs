@@ -92,7 +92,7 @@ impl Machine {
         if let Some(banks) = hardware.tpm {
             Swtpm::manufacture(folder, banks)?;
         }
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let port = port(&folder.join("port"))?;
         let serial = Serial::new(&folder.join("console.log"));
         Ok(Self { folder: folder.to_owned(), hardware, port, running: None, serial })
     }
@@ -126,6 +126,16 @@ impl Machine {
     /// Cuts the power: QEMU is killed, nothing is flushed by the guest.
     pub fn cut(&mut self) {
         self.running = None;
+    }
+
+    /// Clears its TPM, as its firmware's menu does; it is off.
+    ///
+    /// # Errors
+    /// It has no TPM, or that refuses.
+    pub fn clear_tpm(&mut self) -> Result<()> {
+        self.cut();
+        let banks = self.hardware.tpm.context("expected a machine with a TPM")?;
+        Swtpm::manufacture(&self.folder, banks)?.clear()
     }
 
     /// Leaves it running when this program ends: QEMU, and with it its TPM, are stopped by a signal.
@@ -254,6 +264,16 @@ impl Machine {
         qemu.stdout(log.try_clone()?).stderr(log);
         Ok(qemu)
     }
+}
+
+/// The loopback port of a machine: written beside it once, so that its address stays.
+fn port(file: &Path) -> Result<u16> {
+    if let Ok(text) = fs::read_to_string(file) {
+        return text.trim().parse().with_context(|| format!("{}: no port", file.display()));
+    }
+    let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+    fs::write(file, port.to_string())?;
+    Ok(port)
 }
 
 /// Copies a disk image without writing its holes.

@@ -3,12 +3,14 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::child::{Guard, wait_until};
 
@@ -106,9 +108,57 @@ impl Swtpm {
         Ok(guard)
     }
 
+    /// TPM2_Clear with platform authorisation, as a firmware's menu does it; it is off before and after.
+    ///
+    /// # Errors
+    /// swtpm does not start, or the TPM refuses.
+    pub fn clear(&self) -> Result<()> {
+        let socket = self.state.with_extension("clear.sock");
+        let _ = fs::remove_file(&socket);
+        let mut command = Command::new("swtpm");
+        command
+            .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear", "--tpmstate"])
+            .arg(format!("dir={}", self.state.display()))
+            .arg("--server")
+            .arg(format!("type=unixio,path={}", socket.display()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let guard = Guard::spawn("swtpm", &mut command)?;
+        wait_until("swtpm's socket", Duration::from_secs(5), || socket.exists())?;
+        // TPM_CC_Clear by TPM_RH_PLATFORM (TPM 2.0 Part 3, section 24.6).
+        let cleared = self::command(&socket, 0x126, &[0x4000_000c], &[]);
+        drop(guard);
+        let _ = fs::remove_file(&socket);
+        cleared
+    }
+
     /// Folder of its state, to be copied or destroyed by a drill while it is off.
     #[must_use]
     pub fn state(&self) -> &Path {
         &self.state
     }
+}
+
+/// Sends one command with an empty password session for its first handle (TPM 2.0 Part 1, section 18)
+/// to the data socket of an swtpm to which nobody else is connected.
+///
+/// # Errors
+/// The TPM refuses.
+pub fn command(socket: &Path, code: u32, handles: &[u32], parameters: &[u8]) -> Result<()> {
+    let mut body = code.to_be_bytes().to_vec();
+    for handle in handles {
+        body.extend(handle.to_be_bytes());
+    }
+    body.extend([0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0]);
+    body.extend(parameters);
+    let size = u32::try_from(body.len() + 6)?;
+    let mut stream = UnixStream::connect(socket).context("swtpm's socket")?;
+    stream.write_all(&[&[0x80, 0x02][..], &size.to_be_bytes(), &body].concat())?;
+    let mut header = [0; 10];
+    stream.read_exact(&mut header)?;
+    let code = header[6..].iter().fold(0_u32, |n, byte| n << 8 | u32::from(*byte));
+    ensure!(code == 0, "the TPM answered {code:#x}");
+    let rest = header[2..6].iter().fold(0_usize, |n, byte| n << 8 | usize::from(*byte));
+    stream.read_exact(&mut vec![0; rest.saturating_sub(10)])?;
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsStr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -28,6 +28,12 @@ impl Tools {
                 .find(|folder| folder.join("casemate").is_file())
                 .context("expected the tools beside this program; next: cargo build --workspace")?;
         Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// Where they lie.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// `casemate …`

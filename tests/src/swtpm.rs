@@ -3,17 +3,16 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use casemate_qemu::{
     child::{Guard, wait_until},
-    swtpm::{Banks, Swtpm},
+    swtpm::{self, Banks, Swtpm},
 };
 use tempfile::TempDir;
 
@@ -135,22 +134,7 @@ impl SoftTpm {
     /// # Errors
     /// The TPM refuses.
     pub fn command(&self, code: u32, handles: &[u32], parameters: &[u8]) -> Result<()> {
-        let mut body = code.to_be_bytes().to_vec();
-        for handle in handles {
-            body.extend(handle.to_be_bytes());
-        }
-        body.extend([0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0]);
-        body.extend(parameters);
-        let size = u32::try_from(body.len() + 6)?;
-        let mut stream = UnixStream::connect(self.socket()).context("swtpm's socket")?;
-        stream.write_all(&[&[0x80, 0x02][..], &size.to_be_bytes(), &body].concat())?;
-        let mut header = [0; 10];
-        stream.read_exact(&mut header)?;
-        let code = header[6..].iter().fold(0_u32, |n, byte| n << 8 | u32::from(*byte));
-        ensure!(code == 0, "the TPM answered {code:#x}");
-        let rest = header[2..6].iter().fold(0_usize, |n, byte| n << 8 | usize::from(*byte));
-        stream.read_exact(&mut vec![0; rest.saturating_sub(10)])?;
-        Ok(())
+        swtpm::command(&self.socket(), code, handles, parameters)
     }
 
     fn on(folder: TempDir, state: PathBuf) -> Result<Self> {

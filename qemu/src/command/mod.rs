@@ -1,6 +1,7 @@
 //! The subcommands, one file each; a script of the same name in `qemu/` runs each.
 
 mod demo;
+mod drill;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -18,7 +19,11 @@ pub struct Arguments {
 #[derive(Subcommand)]
 pub enum Command {
     /// From kernel source to a decrypted value, in a virtual machine with Secure Boot and a TPM.
+    #[command(bin_name = "./qemu/demo")]
     Demo(demo::Arguments),
+    /// The runbooks' changes and losses, played on machines: each line as the page has it.
+    #[command(bin_name = "./qemu/drill")]
+    Drill(drill::Arguments),
 }
 
 impl Command {
@@ -29,6 +34,7 @@ impl Command {
     pub fn run(&self) -> Result<()> {
         match self {
             Self::Demo(arguments) => demo::run(arguments),
+            Self::Drill(arguments) => drill::run(arguments),
         }
     }
 
@@ -36,6 +42,7 @@ impl Command {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Demo(_) => "demo",
+            Self::Drill(_) => "drill",
         }
     }
 }

@@ -1,0 +1,156 @@
+//! The drills: for each section of the runbooks a machine (or two) in the state that the section starts
+//! from, the damage, the section's own lines run word by word, and the proof that the site is whole.
+
+mod hands;
+mod losses;
+mod scene;
+
+use std::{fs, path::Path, time::Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+pub use losses::DRILLS;
+pub use scene::{Scene, VALUE};
+
+use crate::{
+    report::Report,
+    runbook::{self, Section},
+    world::World,
+};
+
+/// What a section starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// A site and its image; the machines are as they were delivered.
+    Delivered,
+    /// The box `alpha` serves.
+    One,
+    /// The boxes `alpha` and `beta` serve.
+    Two,
+}
+
+/// A section of the runbooks, to be played.
+pub struct Drill {
+    /// Name of the section.
+    pub name: &'static str,
+    /// Commands of operators, at most: what the design promises.
+    pub most: usize,
+    /// Before it happens.
+    pub start: Start,
+    /// What happens.
+    pub damage: fn(&mut Scene) -> Result<()>,
+    /// What holds afterwards, beside the old token being read again.
+    pub proof: fn(&mut Scene) -> Result<()>,
+}
+
+/// How a drill went.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Its name.
+    pub name: &'static str,
+    /// Commands typed by operators, signatures and custodians' aside.
+    pub commands: usize,
+    /// Seconds from the first line of the section to its last.
+    pub seconds: f64,
+}
+
+/// Worlds that drills start from, made when first asked for.
+pub struct Stage<'a> {
+    folder: &'a Path,
+    sections: Vec<Section>,
+}
+
+impl<'a> Stage<'a> {
+    /// A stage in `folder`; what an earlier run left there is removed.
+    ///
+    /// # Errors
+    /// The runbooks do not read, or have a section that no drill plays (or the other way round).
+    pub fn new(folder: &'a Path) -> Result<Self> {
+        let sections = runbook::sections(runbook::PAGE)?;
+        for section in &sections {
+            let drill = DRILLS.iter().find(|drill| drill.name == section.name);
+            let drill = drill.with_context(|| format!("{}: no drill plays it", section.name))?;
+            let (typed, most) = (section.commands(), drill.most);
+            ensure!(typed <= most, "{}: {typed} commands, {most} are promised", section.name);
+        }
+        for drill in DRILLS {
+            let known = sections.iter().any(|section| section.name == drill.name);
+            ensure!(known, "{}: the runbooks have no such section", drill.name);
+        }
+        let _ = fs::remove_dir_all(folder);
+        fs::create_dir_all(folder)?;
+        Ok(Self { folder, sections })
+    }
+
+    /// Plays one drill on machines of its own.
+    ///
+    /// # Errors
+    /// The first thing that does not go as the page says. Its machines stay for a look.
+    pub fn play(&self, drill: &Drill) -> Result<Outcome> {
+        let folder = self.folder.join(drill.name);
+        let mut scene = self.scene(drill.start, &folder)?;
+        (drill.damage)(&mut scene).context("before the drill")?;
+        let section = self.section(drill.name)?;
+        let since = Instant::now();
+        scene.run(section)?;
+        let seconds = since.elapsed().as_secs_f64();
+        (drill.proof)(&mut scene).context("after the drill")?;
+        scene.world.report.end();
+        drop(scene);
+        fs::remove_dir_all(&folder)?;
+        Ok(Outcome { name: drill.name, commands: section.commands(), seconds })
+    }
+
+    /// A copy of the world that `start` names, machines running.
+    ///
+    /// # Errors
+    /// It cannot be brought there.
+    pub fn scene(&self, start: Start, folder: &Path) -> Result<Scene> {
+        let template = self.template(start)?;
+        let world = template.copy(folder, Report::new(0))?;
+        let mut scene = Scene::new(world)?;
+        scene.power_on_all()?;
+        Ok(scene)
+    }
+
+    /// The section of a drill.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn section(&self, name: &str) -> Result<&Section> {
+        self.sections.iter().find(|section| section.name == name).with_context(|| name.to_owned())
+    }
+
+    /// The world itself, off. One is made from the one before by the runbooks' own first sections.
+    fn template(&self, start: Start) -> Result<World> {
+        let folder = self.folder.join("templates").join(format!("{start:?}").to_lowercase());
+        if folder.join("done").exists() {
+            return scene::reopen(&folder);
+        }
+        let mut scene = match start {
+            Start::Delivered => {
+                let mut report = Report::new(0);
+                report.step("a site and its image", "1 min; the first time 10");
+                let world = World::open(&folder, report)?;
+                world.make_site()?;
+                world.make_image(&world.at("image"))?;
+                Scene::new(world)?
+            }
+            Start::One | Start::Two => {
+                let (before, section) = match start {
+                    Start::One => (Start::Delivered, "first-box"),
+                    _ => (Start::One, "second-box"),
+                };
+                let mut scene = self.scene(before, &folder)?;
+                scene.run(self.section(section)?)?;
+                scene.keep_token()?;
+                scene
+            }
+        };
+        scene.power_off_all();
+        scene.world.report.end();
+        fs::write(folder.join("done"), "")?;
+        drop(scene);
+        scene::reopen(&folder)
+    }
+}
