@@ -21,7 +21,16 @@ pub const OPERATORS: [&str; 3] = ["ann", "ben", "cem"];
 /// Who keeps shares; two of them are needed.
 pub const CUSTODIANS: [&str; 3] = ["dora", "emil", "fay"];
 
+/// Who comes when somebody leaves.
+pub const NEWCOMER: &str = "gus";
+
 impl People {
+    /// The people whose keys are in `folder` already.
+    #[must_use]
+    pub fn open(folder: &Path) -> Self {
+        Self { folder: folder.to_owned() }
+    }
+
     /// Makes their keys in `folder`; those that are there stay.
     ///
     /// # Errors
@@ -30,21 +39,39 @@ impl People {
         fs::create_dir_all(folder)?;
         let people = Self { folder: folder.to_owned() };
         for name in OPERATORS {
-            if !people.signing_key(name).exists() {
-                output(
-                    Command::new("ssh-keygen")
-                        .args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"])
-                        .arg(people.signing_key(name)),
-                )?;
-            }
+            people.add_operator(name)?;
         }
         for name in CUSTODIANS {
-            if !people.identity(name).exists() {
-                output(Command::new("age-keygen").arg("-o").arg(people.identity(name)))
-                    .context("next: ./image/prepare (installs age)")?;
-            }
+            people.add_custodian(name)?;
         }
         Ok(people)
+    }
+
+    /// Makes an operator's key, unless it is there.
+    ///
+    /// # Errors
+    /// ssh-keygen fails.
+    pub fn add_operator(&self, name: &str) -> Result<()> {
+        if !self.signing_key(name).exists() {
+            output(
+                Command::new("ssh-keygen")
+                    .args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"])
+                    .arg(self.signing_key(name)),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Makes a custodian's identity, unless it is there.
+    ///
+    /// # Errors
+    /// age-keygen fails.
+    pub fn add_custodian(&self, name: &str) -> Result<()> {
+        if !self.identity(name).exists() {
+            output(Command::new("age-keygen").arg("-o").arg(self.identity(name)))
+                .context("next: ./image/prepare (installs age)")?;
+        }
+        Ok(())
     }
 
     /// Private SSH key of an operator.

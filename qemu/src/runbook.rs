@@ -38,17 +38,15 @@ pub struct Line {
 pub struct Section {
     /// Name of the section and of its drill.
     pub name: String,
-    /// Its title.
-    pub title: String,
-    /// What is typed, in order.
-    pub lines: Vec<Line>,
+    /// What is typed, in order; text stands between two blocks.
+    pub blocks: Vec<Vec<Line>>,
 }
 
 impl Section {
     /// Commands that operators type, signatures aside.
     #[must_use]
     pub fn commands(&self) -> usize {
-        self.lines.iter().filter(|line| line.who == Who::Ops).count()
+        self.blocks.iter().flatten().filter(|line| line.who == Who::Ops).count()
     }
 }
 
@@ -59,20 +57,22 @@ impl Section {
 pub fn sections(page: &str) -> Result<Vec<Section>> {
     let (_, chapter) = page.split_once(CHAPTER).context("expected the chapter of losses")?;
     let mut sections: Vec<Section> = Vec::new();
+    let mut in_block = false;
     for line in chapter.lines() {
-        if let Some(heading) = line.strip_prefix("### ") {
-            let (name, title) =
-                heading.split_once(": ").with_context(|| format!("{heading}: no name"))?;
+        let typed = line.strip_prefix("    ");
+        if let Some(name) = line.strip_prefix("## ") {
             let known = |c: char| c.is_ascii_lowercase() || c == '-';
             ensure!(name.chars().all(known), "{name}: expected a-z and - alone");
             ensure!(sections.iter().all(|s| s.name != name), "{name} stands there twice");
-            let (name, title) = (name.to_owned(), title.to_owned());
-            sections.push(Section { name, title, lines: Vec::new() });
-        } else if let (Some(typed), Some(section)) =
-            (line.strip_prefix("    "), sections.last_mut())
-        {
-            section.lines.push(parse(typed).with_context(|| section.name.clone())?);
+            sections.push(Section { name: name.to_owned(), blocks: Vec::new() });
+        } else if let (Some(typed), Some(section)) = (typed, sections.last_mut()) {
+            let line = parse(typed).with_context(|| section.name.clone())?;
+            match section.blocks.last_mut() {
+                Some(block) if in_block => block.push(line),
+                _ => section.blocks.push(vec![line]),
+            }
         }
+        in_block = typed.is_some();
     }
     Ok(sections)
 }
@@ -97,20 +97,18 @@ mod tests {
     #[test]
     fn the_page_reads_as_sections_with_lines() {
         for section in sections(PAGE).unwrap() {
-            assert!(!section.lines.is_empty(), "{}: nothing is done", section.name);
+            assert!(!section.blocks.is_empty(), "{}: nothing is done", section.name);
         }
     }
 
     #[test]
-    fn a_section_is_a_name_a_title_and_lines() {
-        let page = "# Changes and losses\n### box-lost: A box is lost\nprose\n\n    hands power on alpha\n    ops   casemate x\n\nmore\n";
+    fn a_section_is_a_name_and_blocks_of_lines() {
+        let page = "# Changes and losses\n## box-lost\nprose\n\n    hands power on alpha\n    ops   casemate x\n\nmore\n\n    ops   y\n";
         let sections = sections(page).unwrap();
         assert_eq!(sections[0].name, "box-lost");
-        assert_eq!(sections[0].commands(), 1);
-        assert_eq!(
-            sections[0].lines[0],
-            Line { who: Who::Hands, text: "power on alpha".to_owned() }
-        );
+        assert_eq!(sections[0].commands(), 2);
+        let first = Line { who: Who::Hands, text: "power on alpha".to_owned() };
+        assert_eq!((sections[0].blocks.len(), &sections[0].blocks[0][0]), (2, &first));
         assert!(super::sections(&page.replace("hands", "nobody")).is_err());
     }
 }

@@ -14,6 +14,9 @@ const ADDED: u8 = 0x3f;
 /// The same with VAR_DELETED cleared: it no longer counts.
 const DELETED: u8 = 0x3d;
 
+/// EFI_TIME of an added variable: the first of January 2026.
+const TIMESTAMP: [u8; 16] = [0xea, 0x07, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
 /// A variable store in memory.
 pub struct VarStore {
     bytes: Vec<u8>,
@@ -65,6 +68,48 @@ impl VarStore {
         }
         self.bytes[found.data..found.data + found.length].copy_from_slice(data);
         Ok(())
+    }
+
+    /// Adds a variable behind the last one, as a firmware update or a signed write would.
+    ///
+    /// # Errors
+    /// The store is full, or has no variable yet.
+    pub fn add(
+        &mut self,
+        name: &str,
+        vendor: &[u8; 16],
+        attributes: u32,
+        data: &[u8],
+    ) -> Result<()> {
+        let name: Vec<u8> = name.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
+        let mut header = [START[0], START[1], ADDED, 0].to_vec();
+        header.extend(attributes.to_le_bytes());
+        header.extend([0; 8]); // monotonic count
+        header.extend(TIMESTAMP);
+        header.extend(0_u32.to_le_bytes()); // index of a public key
+        header.extend(u32::try_from(name.len())?.to_le_bytes());
+        header.extend(u32::try_from(data.len())?.to_le_bytes());
+        header.extend(vendor);
+        let variable = [&header[..], &name, data].concat();
+        let at = self.end().context("expected a store with variables")?;
+        let free = self.bytes.get_mut(at..at + variable.len());
+        let free = free.filter(|free| free.iter().all(|byte| *byte == 0xff));
+        free.context("expected room behind the last variable")?.copy_from_slice(&variable);
+        Ok(())
+    }
+
+    /// Where the next variable would stand.
+    fn end(&self) -> Option<usize> {
+        let first = self.bytes.windows(4).position(|at| at[..2] == START && at[2] & 0xc0 == 0)?;
+        let mut at = first;
+        while self.bytes.get(at..at + 2)? == START {
+            let word = |offset: usize| -> Option<usize> {
+                let bytes = self.bytes.get(at + offset..at + offset + 4)?;
+                usize::try_from(u32::from_le_bytes(bytes.try_into().ok()?)).ok()
+            };
+            at = (at + HEADER + word(36)? + word(40)?).next_multiple_of(4);
+        }
+        Some(at)
     }
 
     fn find(&self, name: &str) -> Option<Found> {

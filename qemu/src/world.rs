@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use casemate_formats::{digest::Digest, manifest::Manifest};
 use serde_json::{Value, json};
 
 use crate::{
@@ -103,11 +104,48 @@ impl World {
         let mut build = self.tools.image();
         build.arg("build").arg("--anchors").arg(self.at("site/anchors"));
         self.run(build.arg("--out").arg(folder))?;
+        self.sign_image(folder)
+    }
+
+    fn sign_image(&self, folder: &Path) -> Result<()> {
         let mut sign = self.tools.image();
         sign.arg("sign").arg("--dir").arg(folder);
         sign.arg("--key").arg(self.at("site/private/db.key"));
         self.run(sign.arg("--certificate").arg(self.at("site/secure-boot/db.crt")))?;
         Ok(())
+    }
+
+    /// Builds another image of the same site into `name`: with another program as PID 1, or with the
+    /// same one and a byte behind it, which makes it another image.
+    ///
+    /// # Errors
+    /// The image builder's own.
+    pub fn make_other_image(&self, name: &str, init: Option<&Path>) -> Result<()> {
+        let firmware = self.run(self.tools.image().arg("firmware"))?;
+        let mut other = fs::read(init.unwrap_or_else(|| Path::new(firmware.trim())))?;
+        other.push(b'\n');
+        let file = self.at("init");
+        fs::write(&file, other)?;
+        let mut build = self.tools.image();
+        build.arg("build").arg("--anchors").arg(self.at("site/anchors")).arg("--init").arg(file);
+        self.run(build.arg("--out").arg(self.at(name)))?;
+        self.sign_image(&self.at(name))
+    }
+
+    /// The id of an image: PCR 11 at `enter-casemate`.
+    ///
+    /// # Errors
+    /// It has no manifest.
+    pub fn image_id(&self, name: &str) -> Result<Digest> {
+        let manifest = fs::read_to_string(self.at(name).join("manifest.json"))?;
+        let manifest = Manifest::parse(&manifest)?;
+        Ok(manifest.pcr11)
+    }
+
+    /// The people of the site.
+    #[must_use]
+    pub fn people(&self) -> People {
+        People::open(&self.at("people"))
     }
 
     /// A product of the image builder: in `image/`, or in the world's folder itself (the demo's).

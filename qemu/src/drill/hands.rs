@@ -2,34 +2,34 @@
 
 use std::{fs, path::Path};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
 use super::Scene;
-use crate::{machine::Hardware, world::BOOT};
+use crate::world::BOOT;
 
 impl Scene {
-    /// One act of the small vocabulary that the runbooks are written in; the last word is the machine.
+    /// One act at the machine: it is powered on or off, or a disk at hand is written.
     ///
     /// # Errors
     /// An act that nobody knows, or a machine that does not come up.
     pub(super) fn hands(&mut self, act: &str) -> Result<()> {
-        self.world.report.seen(format_args!("hands: {act}"));
-        let (act, name) = act.rsplit_once(' ').context("expected an act and a machine")?;
-        match act {
-            "unpack" => self.unpack(name)?,
-            "power on" => self.power_on(name)?,
-            "power off" => self.world.machine(name)?.cut(),
-            "a new disk for" => blank(&self.disk(name)?, &self.world.image("disk.img"))?,
-            "clear the TPM of" => self.clear_tpm(name)?,
-            "a new board for" => self.new_board(name)?,
-            other => bail!("{other}: expected an act that drills know"),
+        if act.starts_with("casemate-image ") {
+            return self.type_in("hands", act).map(drop);
         }
-        self.at = Some(name.to_owned());
-        Ok(())
+        self.world.report.seen(format_args!("hands: {act}"));
+        match act.rsplit_once(' ') {
+            Some(("power on", host)) => self.power_on(host),
+            Some(("power off", host)) => self.power_off(host),
+            _ => bail!("expected `power on HOST`, `power off HOST` or a command, found {act}"),
+        }
     }
 
     /// A machine as it was delivered: empty firmware variables, a blank disk.
-    fn unpack(&mut self, name: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn unpack(&mut self, name: &str) -> Result<()> {
+        let _ = self.world.take(name);
         let folder = self.world.at("machines").join(name);
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder)?;
@@ -53,7 +53,6 @@ impl Scene {
             line = self.world.machine(name)?.serial.wait("casemate: ek ", BOOT)?;
         }
         self.ek = line.split("casemate: ek ").nth(1).map(|ek| ek.trim().to_owned());
-        self.at = Some(name.to_owned());
         self.world.wait_phase(name)?;
         Ok(())
     }
@@ -69,6 +68,15 @@ impl Scene {
         Ok(())
     }
 
+    /// Off, as by a power cut.
+    ///
+    /// # Errors
+    /// There is no such machine.
+    pub fn power_off(&mut self, name: &str) -> Result<()> {
+        self.world.machine(name)?.cut();
+        Ok(())
+    }
+
     /// Every machine is off.
     pub fn power_off_all(&mut self) {
         for name in self.world.machines() {
@@ -80,32 +88,22 @@ impl Scene {
 
     /// Its TPM is cleared: the same TPM, whose owner's things are gone. It is powered off for that,
     /// as people do it in the firmware's settings.
-    fn clear_tpm(&mut self, name: &str) -> Result<()> {
-        let machine = self.world.machine(name)?;
-        machine.cut();
-        machine.clear_tpm()
+    ///
+    /// # Errors
+    /// The TPM refuses.
+    pub fn clear_tpm(&mut self, name: &str) -> Result<()> {
+        self.world.machine(name)?.clear_tpm()
     }
 
-    /// Another board: another TPM, empty firmware variables; the disk stays.
-    fn new_board(&mut self, name: &str) -> Result<()> {
+    /// Another disk, blank, in a machine that is powered off for that.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn new_disk(&mut self, name: &str) -> Result<()> {
+        let image = self.world.image("disk.img");
         let machine = self.world.machine(name)?;
         machine.cut();
-        for part in ["tpm", "tpm-ca"] {
-            fs::remove_dir_all(machine.path(part))?;
-        }
-        fs::remove_file(machine.path("vars.fd"))?;
-        let folder = machine.path("");
-        let disk = machine.path("disk.img");
-        let machine = crate::machine::Machine::create(&folder, &disk, Hardware::default())?;
-        let _ = self.world.take(name);
-        self.world.put(name, machine);
-        Ok(())
-    }
-
-    fn disk(&mut self, name: &str) -> Result<std::path::PathBuf> {
-        let machine = self.world.machine(name)?;
-        machine.cut();
-        Ok(machine.path("disk.img"))
+        blank(&machine.path("disk.img"), &image)
     }
 }
 

@@ -2,19 +2,21 @@
 //! how a line of the page becomes a command.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::Write as _,
     path::Path,
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::{
     people::{CUSTODIANS, OPERATORS},
     report::Report,
-    runbook::{Line, Section, Who},
+    runbook::{Line, Who},
     world::{THRESHOLD, World},
 };
 
@@ -27,52 +29,67 @@ pub struct Scene {
     pub world: World,
     /// Signers who can be reached, in the order in which they are asked.
     pub signers: Vec<&'static str>,
+    /// How many of them a bundle needs.
+    pub signers_needed: usize,
     /// Custodians who can be reached.
     pub custodians: Vec<&'static str>,
-    /// The machine that somebody stands at.
-    pub at: Option<String>,
-    /// Fingerprint on the console of that machine.
+    /// The page's words in capitals that this drill knows.
+    pub words: BTreeMap<&'static str, String>,
+    /// Fingerprint on the console of the machine that was powered on last.
     pub ek: Option<String>,
+    /// What the page's own lines took.
+    pub spent: Duration,
 }
 
 impl Scene {
     /// Everybody is there.
-    ///
-    /// # Errors
-    /// None today.
-    pub fn new(world: World) -> Result<Self> {
-        Ok(Self {
+    #[must_use]
+    pub fn new(world: World) -> Self {
+        let words = [("IMAGE", "../image"), ("SHARES", "../people"), ("DBKEY", "private/db.key")];
+        Self {
             world,
             signers: OPERATORS.to_vec(),
+            signers_needed: THRESHOLD,
             custodians: CUSTODIANS.to_vec(),
-            at: None,
+            words: words.map(|(word, value)| (word, value.to_owned())).into(),
             ek: None,
-        })
+            spent: Duration::ZERO,
+        }
     }
 
-    /// Plays the lines of a section.
+    /// The box that the section is about, and one that serves.
+    pub fn about(&mut self, host: &str, live: &str) {
+        self.words.insert("HOST", host.to_owned());
+        self.words.insert("LIVE", live.to_owned());
+    }
+
+    /// Plays lines of the page.
     ///
     /// # Errors
     /// The first line that does not go as the page says.
-    pub fn run(&mut self, section: &Section) -> Result<()> {
-        self.world.report.step(&format!("{}: {}", section.name, section.title), "a minute");
-        for line in &section.lines {
+    pub fn run(&mut self, lines: &[Line]) -> Result<()> {
+        let since = Instant::now();
+        for line in lines {
             self.line(line).with_context(|| format!("{:?} {}", line.who, line.text))?;
         }
+        self.spent += since.elapsed();
         Ok(())
     }
 
     fn line(&mut self, line: &Line) -> Result<()> {
         let words = |scene: &mut Self, person: Option<&str>| scene.fill(&line.text, person);
         match line.who {
-            Who::Hands => self.hands(&line.text),
+            Who::Hands => {
+                let act = words(self, None)?;
+                self.hands(&act)
+            }
             Who::Ops => {
                 let command = words(self, None)?;
                 self.type_in("ops", &command).map(drop)
             }
             Who::Signers => {
-                ensure!(self.signers.len() >= THRESHOLD, "too few signers are left");
-                for name in self.signers.clone().into_iter().take(THRESHOLD) {
+                ensure!(self.signers.len() >= self.signers_needed, "too few signers are left");
+                for name in self.signers.clone().into_iter().take(self.signers_needed) {
                     let command = words(self, Some(name))?;
                     self.type_in(name, &command)?;
                 }
@@ -121,22 +138,30 @@ impl Scene {
 
     fn value(&mut self, name: &str, person: Option<&str>) -> Result<String> {
         let person = || person.context("only signers and custodians have names and keys");
-        let at = self.at.clone();
-        let at = || at.context("nobody stands at a machine");
+        let host = self.words.get("HOST").cloned();
+        let host = || host.context("this drill is about no box");
         Ok(match name {
             "KEY" => format!("../people/{}", person()?),
             "ME" => person()?.to_owned(),
             "IDENTITY" => format!("../people/{}.age", person()?),
             "SHARE" => share(&self.world.at("people"), person()?)?,
-            "IMAGE" => "../image".to_owned(),
-            "DISK" => format!("../machines/{}/disk.img", at()?),
-            "ADDRESS" => {
-                let at = at()?;
-                self.world.address(&at)?
-            }
-            "EK" => format!("'{}'", self.ek.clone().context("no fingerprint on the console")?),
-            other => bail!("{other}: a word in capitals that no drill can fill"),
+            "DISK" => format!("../machines/{}/disk.img", host()?),
+            "ADDRESS" => self.world.address(&host()?)?,
+            "EK" => self.ek.clone().context("no fingerprint on the console")?,
+            // What custodians hear by voice: the signers' own tool prints it.
+            "FINGERPRINT" => self.anchors_fingerprint()?,
+            other => self
+                .words
+                .get(other)
+                .with_context(|| format!("{other}: a word in capitals that no drill can fill"))?
+                .clone(),
         })
+    }
+
+    fn anchors_fingerprint(&self) -> Result<String> {
+        let said = self.type_in("ops", "casemate --json site signers")?;
+        let said: Value = serde_json::from_str(said.trim()).context("JSON")?;
+        Ok(said["fingerprint"].as_str().context("a fingerprint")?.to_owned())
     }
 
     /// Types a command into a terminal, in the site's directory; every question is answered by yes.
@@ -187,17 +212,46 @@ impl Scene {
         Ok((done.status.code(), String::from_utf8_lossy(&done.stdout).replace('\r', "")))
     }
 
-    /// Encrypts a value on every box that is on, and keeps a token.
+    /// Changes a file of the site as with an editor.
     ///
     /// # Errors
-    /// A box refuses.
-    pub fn keep_token(&mut self) -> Result<()> {
-        let file = self.world.at("token.json");
-        if !file.exists() {
-            let question = self.world.encrypt("alpha", VALUE)?;
-            fs::write(file, question.to_string())?;
-        }
-        self.reads_old_token("alpha")
+    /// The file has no such text.
+    pub fn edit(&self, file: &str, from: &str, to: &str) -> Result<()> {
+        let path = self.world.at("site").join(file);
+        let text = fs::read_to_string(&path)?;
+        ensure!(text.contains(from), "{file}: expected {from:?}, found\n{text}");
+        self.world.report.seen(format_args!("{file}: {from} becomes {to}"));
+        fs::write(path, text.replace(from, to))?;
+        Ok(())
+    }
+
+    /// What was edited is built, signed and pushed to every box.
+    ///
+    /// # Errors
+    /// A command's own.
+    pub fn publish(&mut self) -> Result<()> {
+        self.build_and_sign()?;
+        self.type_in("ops", "casemate bundle push").map(drop)
+    }
+
+    /// What was edited is built and signed.
+    ///
+    /// # Errors
+    /// A command's own.
+    pub fn build_and_sign(&mut self) -> Result<()> {
+        self.type_in("ops", "casemate bundle build --next")?;
+        let sign = Line { who: Who::Signers, text: "casemate bundle sign --key KEY".to_owned() };
+        self.line(&sign)
+    }
+
+    /// A box encrypts the value; its token is the old one from now on.
+    ///
+    /// # Errors
+    /// It refuses.
+    pub fn keep_token(&self, host: &str) -> Result<()> {
+        let question = self.world.encrypt(host, VALUE)?;
+        fs::write(self.world.at("token.json"), question.to_string())?;
+        self.reads_old_token(host)
     }
 
     /// A box decrypts the old token.

@@ -1,0 +1,120 @@
+//! People who leave, keys and papers that are lost.
+
+use std::{fs, process::Command};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{Block, Scene, boxes::starts_without_hands};
+use crate::{people::NEWCOMER, tools};
+
+/// One custodian leaves, another comes: the next recovery is by the new shares alone.
+pub fn custodian_leaves(scene: &mut Scene, page: &[Block]) -> Result<()> {
+    scene.about("alpha", "alpha");
+    let people = scene.world.people();
+    let old = fs::read(scene.world.at("people").join(share_name("dora", 1)))?;
+    people.add_custodian(NEWCOMER)?;
+    scene.words.insert("NAME", "fay".to_owned());
+    scene.words.insert("NEWNAME", NEWCOMER.to_owned());
+    scene.words.insert("RECIPIENT", people.recipient(NEWCOMER)?);
+    scene.custodians = vec!["dora", "emil", NEWCOMER];
+    scene.run(&page[0])?;
+    scene.reads_old_token("alpha")?;
+
+    // The machine is lost: the new split opens the root, an old share is refused by name.
+    scene.custodians = vec![NEWCOMER, "emil"];
+    scene.new_disk("alpha")?;
+    scene.clear_tpm("alpha")?;
+    let rebuild = super::lines_of("all-boxes-blank")?;
+    let request = rebuild.iter().position(|line| line.text.starts_with("casemate share seal"));
+    let (before, after) = rebuild.split_at(request.context("the page has no share seal")?);
+    scene.run(before)?;
+    fs::write(scene.world.at("people/old.share.age"), old)?;
+    scene.refused(
+        "dora",
+        "casemate share seal alpha.request --share ../people/old.share.age --identity ../people/dora.age -o old.sealed",
+        "share-superseded",
+    )?;
+    scene.run(after)?;
+    scene.reads_old_token("alpha")?;
+    starts_without_hands(scene, "alpha")
+}
+
+/// A next root: both boxes read old tokens, and new tokens are of the new root's version.
+pub fn root_disclosed(scene: &mut Scene, page: &[Block]) -> Result<()> {
+    scene.about("beta", "alpha");
+    scene.run(&page[0])?;
+    for host in ["alpha", "beta"] {
+        scene.reads_old_token(host)?;
+    }
+    scene.run(&page[1])?;
+    for host in ["alpha", "beta"] {
+        starts_without_hands(scene, host)?;
+    }
+    let new = scene.world.encrypt("alpha", super::VALUE)?;
+    let token = new["token"].as_str().context("a token")?;
+    ensure!(token.starts_with("cm1.pii.2."), "a new token is of the new root's version: {token}");
+    scene.world.decrypt("beta", &new, super::VALUE)
+}
+
+/// Ann leaves, a newcomer signs: an image with other anchors, a bundle signed by both sets.
+pub fn signer_leaves(scene: &mut Scene, page: &[Block]) -> Result<()> {
+    scene.about("alpha", "alpha");
+    scene.world.people().add_operator(NEWCOMER)?;
+    scene.words.insert("OLDKEY", "../people/ann".to_owned());
+    scene.words.insert("NEWKEY", format!("../people/{NEWCOMER}"));
+    scene.words.insert("IMAGE", "../image-2".to_owned());
+    // Ben and Cem are signers of both sets.
+    scene.signers = vec!["ben", "cem"];
+    scene.run(&page[0])?;
+    scene.reads_old_token("alpha")?;
+    // From now on the newcomer's signature counts.
+    scene.signers = vec![NEWCOMER, "cem"];
+    scene.publish()?;
+    starts_without_hands(scene, "alpha")
+}
+
+/// Nobody who signed is left.
+pub fn signers_lost(scene: &mut Scene, page: &[Block]) -> Result<()> {
+    scene.about("alpha", "alpha");
+    scene.world.people().add_operator(NEWCOMER)?;
+    scene.words.insert("NEWKEY", format!("../people/{NEWCOMER}"));
+    scene.words.insert("IMAGE", "../image-2".to_owned());
+    scene.signers = vec![NEWCOMER];
+    scene.signers_needed = 1;
+    scene.new_disk("alpha")?;
+    scene.run(&page[0])?;
+    scene.reads_old_token("alpha")?;
+    starts_without_hands(scene, "alpha")
+}
+
+/// The directory is lost, and comes back from a box, and from a custodian's share file.
+pub fn repository_lost(scene: &mut Scene, page: &[Block]) -> Result<()> {
+    scene.about("alpha", "alpha");
+    let lost = scene.world.at("site-before");
+    fs::rename(scene.world.at("site"), &lost)?;
+    fs::create_dir(scene.world.at("site"))?;
+    for (block, name) in page.iter().zip(["from-box", "from-share"]) {
+        let site = scene.world.at(name);
+        scene.words.insert("NEWSITE", site.display().to_string());
+        scene.custodians = vec!["emil", "fay"];
+        scene.run(block)?;
+        let mut compare = Command::new("diff");
+        let newest = |site: &std::path::Path| -> Result<std::path::PathBuf> {
+            let mut all: Vec<_> = fs::read_dir(site.join("bundles"))?
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .collect();
+            all.sort();
+            all.pop().context("a bundle")
+        };
+        // A custodian's file holds the newest bundle that this custodian saw: an older one.
+        if name == "from-box" {
+            compare.arg(newest(&lost)?).arg(newest(&site)?);
+            tools::output(&mut compare).context("another bundle came back")?;
+        }
+    }
+    scene.reads_old_token("alpha")
+}
+
+fn share_name(custodian: &str, split: u32) -> String {
+    format!("demo-1-{split}-{custodian}.share.age")
+}
