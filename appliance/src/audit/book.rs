@@ -23,7 +23,7 @@ use casemate_formats::{
 use super::{
     keys::LogKeys,
     ledger::{Class, Ledger, Spent},
-    replay::read_block,
+    replay::{self, read_block},
     shared::Tree,
     standing::Standing,
 };
@@ -102,7 +102,8 @@ impl Book {
             kept: records.len(),
             durable: records.len(),
             must_tail: frontier.size() == 0 && records.is_empty(),
-            spent: Spent::default(),
+            // What an earlier boot wrote into the open block stays on the accounts it went on.
+            spent: replay::spent(&records),
             last_tail: tail_write,
             last_closed: None,
             ring,
@@ -161,7 +162,7 @@ impl Book {
     /// Forgets what a failed commit left in the open block.
     pub(super) fn roll_back(&mut self) {
         self.records.truncate(self.kept);
-        self.spent = Spent::default();
+        self.spent = replay::spent(&self.records);
     }
 
     /// Begins the open block with a snapshot when its segment is full. Called whenever a block begins.
@@ -190,6 +191,7 @@ impl Book {
         };
         // All its parts are bounded; were it too long all the same, the segment just goes on.
         if record.encode_into(&mut self.records).is_ok() {
+            self.spent.add(&Class::System, self.records.len() as u64);
             self.snapshot = (self.size(), self.position);
             self.kept = self.records.len();
             self.must_tail = true;

@@ -360,7 +360,7 @@ pub(super) fn extend_back(ring: &Ring, keys: &LogKeys, ledger: &mut Ledger, numb
 }
 
 /// Whose records a block holds.
-fn spent(records: &[u8]) -> Spent {
+pub(super) fn spent(records: &[u8]) -> Spent {
     let mut out = Spent::default();
     let mut rest = records;
     while let Ok((record, left)) = Record::decode(rest) {
