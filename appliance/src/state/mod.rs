@@ -59,8 +59,8 @@ pub enum StateError {
     /// What was written does not read back.
     #[error("state-readback")]
     ReadBack,
-    /// The slot's parts do not fit.
-    #[error("state-slot: too large")]
+    /// The slot's parts do not fit, or its write number is the last one: somebody else wrote that.
+    #[error("state-slot: too large, or out of write numbers (flash this disk anew)")]
     SlotTooLarge,
 }
 

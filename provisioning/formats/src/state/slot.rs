@@ -45,6 +45,9 @@ pub enum Absent {
     /// The checksum is another one: torn or damaged.
     #[error("slot-checksum")]
     Checksum,
+    /// A write number that no box ever counts up to: after it there might be no higher one.
+    #[error("slot-write-number")]
+    WriteNumber,
 }
 
 /// Bytes of a slot: a bundle of 768 KiB and what belongs to it.
@@ -53,6 +56,8 @@ pub const SLOT_BYTES: usize = 1024 * 1024;
 pub const SLOT_UNITS: u64 = (SLOT_BYTES / UNIT) as u64;
 /// Bytes of a sealed object at most: TPM2B_PUBLIC and TPM2B_PRIVATE are each well below 1 KiB.
 pub const BLOB_BYTES: usize = 4096;
+/// The highest write number: one a second for 34,000 years.
+pub const LAST_WRITE: u64 = 1 << 40;
 
 const MAGIC: &[u8; 16] = b"casemate.slot\0\0\0";
 const FORMAT: u16 = 1;
@@ -70,6 +75,9 @@ impl Slot {
             Some(blob) if blob.len() <= BLOB_BYTES => u32::try_from(blob.len()).ok()?,
             Some(_) => return None,
         };
+        if self.write_number > LAST_WRITE {
+            return None;
+        }
         if self.bundle.is_empty() || self.bundle.len() > limits::BUNDLE_BYTES {
             return None;
         }
@@ -129,6 +137,9 @@ impl Slot {
         let padding = bytes.get(covered + 32..end).ok_or(Absent::Length)?;
         if tagged("slot", &[&bytes[..covered]]).0 != checksum || !blank(padding) {
             return Err(Absent::Checksum);
+        }
+        if write_number > LAST_WRITE {
+            return Err(Absent::WriteNumber);
         }
         Ok(Self { write_number, label, branches, bundle, blob })
     }

@@ -94,6 +94,24 @@ fn any_flipped_bit_of_a_slot_is_refused_by_name() {
 }
 
 #[test]
+fn a_write_number_after_which_there_might_be_no_higher_one_is_refused() {
+    let mut last = slot(300, None);
+    last.write_number = slot::LAST_WRITE;
+    let bytes = last.encode().expect("the last one");
+    assert_eq!(Slot::decode(&bytes).as_ref(), Ok(&last));
+    last.write_number += 1;
+    assert_eq!(last.encode(), None);
+    for beyond in [slot::LAST_WRITE + 1, u64::MAX] {
+        let mut bytes = bytes.clone();
+        bytes[18..26].copy_from_slice(&beyond.to_be_bytes());
+        let covered = 16 + 2 + 8 + 8 + 1 + 64 + 4 + 4 + 300;
+        let checksum = crate::digest::tagged("slot", &[&bytes[..covered]]);
+        bytes[covered..covered + 32].copy_from_slice(&checksum.0);
+        assert_eq!(Slot::decode(&bytes), Err(Absent::WriteNumber));
+    }
+}
+
+#[test]
 fn any_flipped_bit_of_a_header_is_refused() {
     let bytes = Geometry::of(16_384).expect("enough").encode();
     for bit in 0..bytes.len() * 8 {
