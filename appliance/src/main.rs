@@ -58,7 +58,7 @@ fn serve(left: Left) -> Result<Infallible, Stop> {
     let network = Arc::new(network::start(network).map_err(Refusal::Network)?);
 
     let bundle = life.bundle();
-    let clock = Clock::new();
+    let clock = Clock::machine();
     if let Some(bundle) = &bundle {
         clock.set_floor(bundle.bundle().site.issued);
     }
@@ -79,7 +79,7 @@ fn serve(left: Left) -> Result<Infallible, Stop> {
         image,
         event_log,
         addresses: Box::new(addresses),
-        clock: Box::new(move || clock.now().unix),
+        clock,
         announce: Box::new(|phase| say(Word::Phase, phase)),
         leave: Box::new(|| power::reboot("this host is retired")),
     };

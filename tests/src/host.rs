@@ -13,6 +13,7 @@ use anyhow::{Result, anyhow};
 use casemate_appliance::{
     audit::Log,
     life::{Life, Machine},
+    platform::clock::Clock,
     serve::{self, BootFacts, House},
     state::{Blocks, State, disk::Disk},
     tpm::Tpm,
@@ -85,6 +86,8 @@ pub struct Host {
     running: Option<Running>,
     tpm: SoftTpm,
     firmware: Option<fn(&mut FirmwareLog)>,
+    /// Seconds by which its clock is ahead at the next boot.
+    pub clock_skew: i64,
 }
 
 struct Running {
@@ -117,7 +120,8 @@ impl Host {
         let tpm = SoftTpm::blank()?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
         let remote = Remote { image: site.image(), site, address, ek: String::new(), bundle: None };
-        let mut host = Self { remote, running: None, tpm, firmware: options.firmware };
+        let mut host =
+            Self { remote, running: None, tpm, firmware: options.firmware, clock_skew: 0 };
         host.power_on(options.proxy)?;
         if until != Until::Unprovisioned {
             host.list(options.change)?;
@@ -158,20 +162,24 @@ impl Host {
         let life =
             Life::open(tpm.clone(), Arc::new(state), self.remote.site.anchors.clone(), machine)?;
         tpm.extend(11, measure::LEAVE)?;
+        let skew = self.clock_skew;
+        let clock = Clock::reading(move || unix_seconds().saturating_add_signed(skew));
         let boot = BootFacts {
             image: self.remote.site.image().pcr11,
             event_log: log.encode(),
             addresses: Box::new(|| vec![Ipv4Addr::LOCALHOST.into()]),
-            clock: Box::new(unix_seconds),
+            clock: clock.clone(),
             announce: Box::new(|_| {}),
             leave: Box::new(|| {}),
         };
         let started = Instant::now();
-        let clock = move || Stamp {
-            unix_ms: unix_seconds() * 1000,
+        let stamp = move || Stamp {
+            unix_ms: Some(clock.now())
+                .filter(|now| now.believable)
+                .map_or(0, |now| now.unix * 1000),
             monotonic_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
-        let house = House::open(boot, tpm, life, Log::before_root(clock), ring)?;
+        let house = House::open(boot, tpm, life, Log::before_root(stamp), ring)?;
         let house = Arc::new(house);
         self.remote.ek = house.tpm.identity().ek.fingerprint().short();
         let listener = TcpListener::bind(self.remote.address)?;

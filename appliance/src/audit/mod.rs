@@ -117,6 +117,9 @@ pub struct Started {
     pub rolled_back: Option<Digest>,
     /// Records replayed.
     pub replayed: u64,
+    /// Unix seconds of the latest of them since a bundle was last accepted; 0: none. The machine's clock
+    /// cannot stand before it.
+    pub latest: u64,
 }
 
 /// Why a log cannot start.

@@ -49,7 +49,11 @@ pub(super) fn start(
     let Start { ring, chain, namespace, host, from_blob, mut tick, terms } = start;
     let origin = Origin { namespace, host };
     let counter = tick.read()?;
-    let found = replay::open(&ring, chain, &origin, &terms, visit)?;
+    let mut latest = 0;
+    let found = replay::open(&ring, chain, &origin, &terms, &mut |record| {
+        latest = later(latest, record);
+        visit(record);
+    })?;
     let reason = match &found {
         Found::Log(log) if log.opening.keys.generation != chain.generation() => {
             Some("new-generation")
@@ -78,6 +82,7 @@ pub(super) fn start(
         ready.values.rolled_back = None;
     }
     ready.started.rolled_back = ready.values.rolled_back;
+    ready.started.latest = latest / 1000;
     ready.values.tick = tick.read()?.saturating_add(1);
     run(shared, ring, terms, tick, ready)
 }
@@ -94,6 +99,15 @@ fn stands(tick: u64, counter: u64) -> Option<&'static str> {
     }
 }
 
+/// The latest Unix time (ms) of records, beginning anew where a bundle was accepted: its signers may
+/// have set a clock right that ran ahead.
+fn later(latest: u64, record: &Record) -> u64 {
+    match record.event {
+        Event::BundleAccepted { .. } => record.at.unix_ms,
+        _ => latest.max(record.at.unix_ms),
+    }
+}
+
 fn resume(log: Replayed) -> Ready {
     let Replayed { opening, values, ledger, records, torn } = log;
     let started = Started {
@@ -101,6 +115,7 @@ fn resume(log: Replayed) -> Ready {
         reason: torn.then_some("tail-torn"),
         rolled_back: values.rolled_back,
         replayed: records,
+        latest: 0,
     };
     Ready { book: Book::new(opening), ledger, values, started, begin: None }
 }
@@ -150,7 +165,13 @@ fn begin(
         ledger: Ledger::new(ring.units(), 0, book.position, terms),
         book,
         values: Values { rolled_back: rolled_back.then_some(log), ..Values::default() },
-        started: Started { continued: false, reason: Some(reason), rolled_back: None, replayed: 0 },
+        started: Started {
+            continued: false,
+            reason: Some(reason),
+            rolled_back: None,
+            replayed: 0,
+            latest: 0,
+        },
         begin: Some(event),
     })
 }

@@ -7,7 +7,10 @@ use casemate_core::{
     phase::{Phase, Reason},
     slots::{self, Accept, Keep},
 };
-use casemate_formats::{bundle::Verified, code::Code};
+use casemate_formats::{
+    bundle::{Bundle, Verified, body::Host},
+    code::Code,
+};
 
 use super::{Accepted, Life, Origin, Refused, open, roots::Held};
 
@@ -55,9 +58,12 @@ impl Life {
             std::mem::replace(&mut self.pending, held.pending),
         );
         let sealed = plan.blob.then(|| self.content(verified));
-        if let Err(error) = self.carry_out(&plan, verified, host, sealed.as_ref(), view.counter) {
+        let kept = self.log_begins(bundle, host).and_then(|()| {
+            Ok(self.carry_out(&plan, verified, host, sealed.as_ref(), view.counter)?)
+        });
+        if let Err(refused) = kept {
             (self.chain, self.pending) = before;
-            return Err(error.into());
+            return Err(refused);
         }
         if host.retired {
             (self.chain, self.pending, self.origin) = (None, None, None);
@@ -82,6 +88,19 @@ impl Life {
             _ => Phase::Locked(self.why_locked()?),
         };
         Ok(Accepted::InForce)
+    }
+
+    /// The log of the root at hand runs from here on, before anything is kept.
+    ///
+    /// # Errors
+    /// It does not begin: nothing is kept, and the caller may try again.
+    pub(super) fn log_begins(&self, bundle: &Bundle, host: &Host) -> Result<(), Refused> {
+        match (&self.chain, &self.begin_log) {
+            (Some(chain), Some(begin)) if !host.retired => {
+                begin(chain, bundle, host, self.origin == Some(Origin::Blob))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Refuses whatever would be built on a slot or counter that nobody has looked at since it failed.

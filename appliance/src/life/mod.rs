@@ -106,6 +106,10 @@ struct Pending {
     authentic: bool,
 }
 
+/// Begins the audit log of a root, for the bundle that names it and this host in it, unless it runs.
+/// The flag: the root came out of a blob of this disk.
+pub type BeginLog = Box<dyn Fn(&Chain, &Bundle, &Host, bool) -> Result<(), Refused> + Send>;
+
 /// Slots, seal and counter of one box.
 pub struct Life {
     tpm: Tpm,
@@ -119,6 +123,7 @@ pub struct Life {
     origin: Option<Origin>,
     chain: Option<Arc<Chain>>,
     pending: Option<Pending>,
+    begin_log: Option<BeginLog>,
     /// A slot was being written, or the counter raised, when disk or TPM failed: what stands there is
     /// known at the next boot.
     broken: bool,
@@ -129,6 +134,13 @@ impl Life {
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// Whom to call before a root that came in on this boot is kept. The log comes first: with the root
+    /// in a blob and no log on the disk, a boot could not tell a power cut from a disk that somebody
+    /// blanked, and would keep reads closed.
+    pub fn before_keeping(&mut self, begin_log: BeginLog) {
+        self.begin_log = Some(begin_log);
     }
 
     /// The bundle in force.

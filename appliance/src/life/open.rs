@@ -116,6 +116,7 @@ impl Life {
             origin: None,
             chain: None,
             pending: None,
+            begin_log: None,
             broken: false,
         };
         if let Some(verified) = life.bundle() {

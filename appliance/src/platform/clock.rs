@@ -10,8 +10,9 @@ use std::{
 };
 
 /// A clock; clones share the floor.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone)]
 pub struct Clock {
+    machine: Arc<dyn Fn() -> u64 + Send + Sync>,
     floor: Arc<AtomicU64>,
 }
 
@@ -25,10 +26,17 @@ pub struct Now {
 }
 
 impl Clock {
-    /// A clock without a floor.
+    /// The machine's clock, without a floor.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn machine() -> Self {
+        // A machine whose clock stands before 1970 has no believable one.
+        Self::reading(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()))
+    }
+
+    /// A clock that reads its Unix seconds from here.
+    #[must_use]
+    pub fn reading(machine: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self { machine: Arc::new(machine), floor: Arc::default() }
     }
 
     /// Sets the floor (Unix seconds). A bundle may lower it again, so this is not a maximum.
@@ -39,12 +47,7 @@ impl Clock {
     /// The time now.
     #[must_use]
     pub fn now(&self) -> Now {
-        // A machine whose clock stands before 1970 has no believable one.
-        let system = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        self.judge(system)
-    }
-
-    fn judge(&self, system: u64) -> Now {
+        let system = (self.machine)();
         let floor = self.floor.load(Ordering::Relaxed);
         Now { unix: system.max(floor), believable: system > 0 && system >= floor }
     }
@@ -56,18 +59,20 @@ mod tests {
 
     #[test]
     fn a_clock_below_its_floor_is_not_believed_and_stands_at_the_floor() {
-        let clock = Clock::new();
-        clock.set_floor(1_000);
-        assert_eq!(clock.judge(999), Now { unix: 1_000, believable: false });
-        assert_eq!(clock.judge(1_000), Now { unix: 1_000, believable: true });
+        for (machine, believable) in [(999, false), (1_000, true)] {
+            let clock = Clock::reading(move || machine);
+            clock.set_floor(1_000);
+            assert_eq!(clock.now(), Now { unix: 1_000, believable });
+        }
     }
 
     #[test]
     fn a_floor_can_be_lowered_and_clones_share_it() {
-        let clock = Clock::new();
+        let clock = Clock::reading(|| 600);
         let other = clock.clone();
         clock.set_floor(2_000);
+        assert!(!other.now().believable);
         other.set_floor(500);
-        assert!(clock.judge(600).believable);
+        assert!(clock.now().believable);
     }
 }

@@ -11,7 +11,6 @@ use casemate_core::{
     keyring::{Day, Keyrings},
     phase::Phase,
     policy::Policy,
-    root::Chain,
     x509::Authority,
 };
 use casemate_formats::{
@@ -26,16 +25,18 @@ use rustls::server::ServerConfig;
 
 use super::{
     admission::Gate,
+    beginning::Beginning,
     head::Room,
     listener::Peer,
     routes::Client,
     tls::{self, Shown, TlsKey},
 };
 use crate::{
-    audit::{Log, Start, StartError, Terms, TickCounter, TickError},
+    audit::Log,
     life::{Life, Origin},
+    platform::clock::Clock,
     state::Ring,
-    tpm::{Counter, Tpm},
+    tpm::Tpm,
 };
 
 /// How long the answer to a retiring bundle has to get out before the machine reboots.
@@ -53,8 +54,8 @@ pub struct BootFacts {
     /// Addresses of this box beside those of the bundle, for its certificate. Asked when one is minted;
     /// may wait for the network, which gets its address while the log starts.
     pub addresses: Box<dyn Fn() -> Vec<IpAddr> + Send + Sync>,
-    /// Unix seconds by the machine's clock; whether they can be believed is for the house to say.
-    pub clock: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// The machine's clock; the house sets its floor.
+    pub clock: Clock,
     /// Called at each change of phase after the port was opened: the console says so.
     pub announce: Box<dyn Fn(Phase) + Send + Sync>,
     /// The bundle says that this host is retired: called after the answer is on its way; reboots.
@@ -93,8 +94,7 @@ pub struct House {
     refused: Mutex<heapless::Vec<Digest, REFUSED>>,
     shown: Arc<Shown>,
     life: Mutex<Life>,
-    /// Taken when the log starts.
-    ring: Mutex<Option<Ring>>,
+    beginning: Arc<Beginning>,
     snapshot: RwLock<Arc<Snapshot>>,
 }
 
@@ -115,10 +115,12 @@ impl House {
     pub fn open(
         boot: BootFacts,
         tpm: Tpm,
-        life: Life,
+        mut life: Life,
         log: Log,
         ring: Ring,
     ) -> Result<Self, HouseError> {
+        let beginning = Arc::new(Beginning::new(&log, &tpm, &boot.clock, ring));
+        life.before_keeping(Arc::clone(&beginning).hook());
         let tls_key = TlsKey::generate()?;
         let first = tls_key.certify(&names(None, None), &[], None)?;
         let shown = Arc::new(Shown::new(first));
@@ -141,7 +143,7 @@ impl House {
             refused: Mutex::default(),
             shown,
             life: Mutex::new(life),
-            ring: Mutex::new(Some(ring)),
+            beginning,
             snapshot: RwLock::new(Arc::new(closed)),
         };
         let life = house.life();
@@ -165,6 +167,13 @@ impl House {
     pub fn refresh(&self, life: &Life) {
         let bundle = life.bundle();
         let host = life.host();
+        let before = self.snapshot();
+        if let Some(bundle) = &bundle
+            && before.bundle.as_ref().is_none_or(|before| before.digest() != bundle.digest())
+        {
+            // Also lower than before: its signers may set a clock right that ran ahead.
+            self.boot.clock.set_floor(bundle.bundle().site.issued);
+        }
         let mut keyrings = None;
         if let (Some(bundle), Some(host), Phase::Operational) = (&bundle, host, life.phase()) {
             keyrings = self.serving(life, bundle.bundle(), host);
@@ -176,7 +185,7 @@ impl House {
             host: host.map(|host| host.name.clone()),
             bundle,
         };
-        let changed = self.snapshot().phase != next.phase;
+        let changed = before.phase != next.phase;
         let phase = next.phase;
         *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         if changed {
@@ -191,7 +200,8 @@ impl House {
         let namespace = &bundle.site.namespace;
         let serving = bundle.root.established.as_ref()?.serving;
         let authority = Authority::new(&*chain.ca_seed(serving)?, namespace, serving);
-        let started = self.log_runs(&chain, life, bundle, host);
+        let from_blob = life.origin() == Some(Origin::Blob);
+        let started = self.beginning.runs(&chain, bundle, host, from_blob);
         let mut addresses = (self.boot.addresses)();
         addresses.extend(host.network.addresses.iter().map(|prefix| prefix.address));
         let names = names(Some(&host.name), Some(namespace));
@@ -201,34 +211,6 @@ impl House {
         Keyrings::new(bundle, &chain)
     }
 
-    /// Starts the log, or tells it the new terms. After an error the next bundle tries again.
-    fn log_runs(
-        &self,
-        chain: &Chain,
-        life: &Life,
-        bundle: &Bundle,
-        host: &Host,
-    ) -> Result<(), StartError> {
-        let terms = terms(bundle);
-        let mut unused = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(ring) = unused.as_ref() else {
-            self.log.terms(terms);
-            return Ok(());
-        };
-        let start = Start {
-            ring: ring.clone(),
-            chain,
-            namespace: bundle.site.namespace.clone(),
-            host: host.name.clone(),
-            from_blob: life.origin() == Some(Origin::Blob),
-            tick: Box::new(Tick(self.tpm.clone())),
-            terms,
-        };
-        self.log.start(start, &mut |_| {})?;
-        *unused = None;
-        Ok(())
-    }
-
     /// Whether this refused bundle is to be recorded: each one once a boot, and a bounded number of
     /// them, because whoever holds an old bundle can send it again for ever.
     pub(super) fn is_new_refusal(&self, digest: Digest) -> bool {
@@ -236,9 +218,9 @@ impl House {
         !refused.contains(&digest) && refused.push(digest).is_ok()
     }
 
-    /// Whether the machine's clock can be right: not before the bundle in force was issued.
-    pub(super) fn clock_is_believable(&self, now: &Snapshot) -> bool {
-        (self.boot.clock)() >= now.issued()
+    /// Whether the machine's clock can be right: before neither the bundle in force nor the last record.
+    pub(super) fn clock_is_believable(&self) -> bool {
+        self.boot.clock.now().believable
     }
 
     /// The bundle says that this host is retired: the machine leaves once the answer is on its way.
@@ -250,22 +232,9 @@ impl House {
         });
     }
 
-    /// Today, for new tokens: the machine's clock, never before the bundle was issued.
-    pub(super) fn day(&self, now: &Snapshot) -> Day {
-        Day::from_unix((self.boot.clock)().max(now.issued()))
-    }
-}
-
-/// The TPM's counter that the log ticks by.
-struct Tick(Tpm);
-
-impl TickCounter for Tick {
-    fn read(&mut self) -> Result<u64, TickError> {
-        self.0.define_counter(Counter::Tick).map_err(|_| TickError)
-    }
-
-    fn increment(&mut self) -> Result<u64, TickError> {
-        self.0.increment(Counter::Tick).map_err(|_| TickError)
+    /// Today, for new tokens: the machine's clock, never before its floor.
+    pub(super) fn day(&self) -> Day {
+        Day::from_unix(self.boot.clock.now().unix)
     }
 }
 
@@ -273,15 +242,6 @@ fn challenge() -> Result<Digest, rustls::Error> {
     let mut random = [0; 32];
     aws_lc_rs::rand::fill(&mut random).map_err(|_| rustls::Error::FailedToGetRandomBytes)?;
     Ok(Digest(random))
-}
-
-fn terms(bundle: &Bundle) -> Terms {
-    Terms {
-        collectors_required: bundle.audit.collectors_required,
-        overwrite: bundle.audit.overwrite,
-        clients: bundle.service.clients.iter().map(|client| client.name.clone()).collect(),
-        acknowledged: bundle.site.acknowledged_logs.clone(),
-    }
 }
 
 /// Names of the certificate: `host.namespace.casemate`, `host`, or a plain word before there is one.
@@ -332,9 +292,5 @@ impl Snapshot {
     ) -> Result<(), Code> {
         let policy = self.policy.as_ref().ok_or(Code::UntrustedClient)?;
         policy.may_call(route, Some(client.id))
-    }
-
-    pub(super) fn issued(&self) -> u64 {
-        self.bundle.as_ref().map_or(0, |bundle| bundle.bundle().site.issued)
     }
 }

@@ -6,6 +6,7 @@
 pub mod house;
 
 mod admission;
+mod beginning;
 mod endpoint;
 mod head;
 mod listener;

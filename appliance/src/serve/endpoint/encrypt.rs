@@ -67,7 +67,7 @@ impl<'a> Work<'a> {
             items::describe(self.call, &mut record, &permit);
             let mut nonce = [0; NONCE_BYTES];
             aws_lc_rs::rand::fill(&mut nonce).map_err(|_| Cause::SelfCheck)?;
-            let day = self.call.house.day(self.call.now);
+            let day = self.call.house.day();
             let token = self.keyrings.encrypt(&permit, &asked.plaintext, nonce, day)?;
             record.version = Some(token.version());
             record.day = Some(token.day().0);

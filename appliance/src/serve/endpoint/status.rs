@@ -27,7 +27,7 @@ pub(in crate::serve) fn get(call: &Call<'_>) -> Result<Reply, Refusal> {
         image: call.house.boot.image,
         tls_key: call.house.tls_key.digest(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        time: (call.house.boot.clock)(),
+        time: call.house.boot.clock.now().unix,
         resident_kib: memory::resident_kib(),
         connections: api::Connections { strange, listed },
         audit: api::AuditStatus {
