@@ -10,6 +10,7 @@ use crate::{
     digest::Digest,
     limits,
     request::{Request, eventlog},
+    share::Message,
 };
 
 /// The one format of both.
@@ -55,21 +56,12 @@ pub struct SealedShare {
     pub namespace: Label,
     /// Which box it is for.
     pub host: Label,
-    /// Digest of the bundle in force there.
-    pub bundle: Digest,
-    /// HPKE key of the boot that it is for.
-    pub boot: Digest,
-    /// Generation of the root.
-    pub generation: u32,
-    /// Number of the split.
-    pub split: u32,
     /// Whose share it is.
     pub custodian: Label,
     /// Commitment to the share.
     pub commitment: Digest,
-    /// What [`super::seal::seal`] made.
-    #[serde(with = "api::b64")]
-    pub message: Vec<u8>,
+    /// What goes to the box.
+    pub message: Message,
 }
 
 /// Why bytes are neither.

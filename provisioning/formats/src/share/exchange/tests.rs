@@ -19,13 +19,15 @@ fn sealed() -> SealedShare {
         format: FORMAT,
         namespace: label("example"),
         host: label("alpha"),
-        bundle: digest("bundle"),
-        boot: digest("boot"),
-        generation: 1,
-        split: 2,
         custodian: label("ann"),
         commitment: digest("commitment"),
-        message: vec![7; 84],
+        message: Message {
+            bundle: digest("bundle"),
+            boot: digest("boot"),
+            generation: 1,
+            split: 2,
+            sealed: vec![7; 84],
+        },
     }
 }
 
