@@ -7,9 +7,12 @@ pub mod attest;
 pub mod collection;
 pub mod command;
 pub mod connection;
+pub mod custody;
+pub mod forwarding;
 pub mod output;
 pub mod reach;
 pub mod site;
+pub mod words;
 
 use std::{ffi::OsString, process::ExitCode};
 

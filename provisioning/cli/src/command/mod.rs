@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod bundle;
 pub mod client;
+pub mod forward;
 pub mod genesis;
 pub mod host;
 pub mod request;
@@ -35,6 +36,8 @@ pub enum Command {
     /// Shares of the root key, for custodians.
     #[command(subcommand)]
     Share(share::Command),
+    /// Gives the root from a box that serves to one that lost it.
+    Forward(forward::Command),
     /// Keys of applications, operators and collectors.
     #[command(subcommand)]
     Client(client::Command),
@@ -58,6 +61,7 @@ impl Command {
             Self::Bundle(command) => command.run(output),
             Self::Genesis(command) => command.run(output),
             Self::Share(command) => command.run(output),
+            Self::Forward(command) => command.run(output),
             Self::Client(command) => command.run(output),
             Self::Status(command) => command.run(output),
             Self::Audit(command) => command.run(output),

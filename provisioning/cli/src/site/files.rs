@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -55,7 +55,9 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let draft = folder.join(format!(".{name}.{}", std::process::id()));
     let result = fs::File::create(&draft)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&draft, path));
+        .and_then(|()| fs::rename(&draft, path))
+        // The new name is durable too before anything is built on it.
+        .and_then(|()| fs::File::open(folder).and_then(|folder| folder.sync_all()));
     if result.is_err() {
         let _ = fs::remove_file(&draft);
     }
@@ -75,6 +77,25 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<Written, Failur
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     fs::read(path).map_err(|error| Failure::file(path, &error))
+}
+
+/// Reads a file that others may have written, no further than `limit` bytes.
+///
+/// # Errors
+/// Refused: it is larger. Environment: it cannot be read.
+pub fn read_bounded(path: &Path, limit: usize) -> Result<Vec<u8>, Failure> {
+    let failed = |error: io::Error| Failure::file(path, &error);
+    let file = fs::File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() > limit {
+        return Err(Failure::refused("file-too-large", path.display().to_string())
+            .expected(format_args!("at most {limit} bytes"))
+            .next("this is another file than you think: look at where it came from"));
+    }
+    Ok(bytes)
 }
 
 pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {

@@ -15,7 +15,7 @@ mod authorities;
 mod files;
 pub mod template;
 
-pub use files::{Written, write, write_json};
+pub use files::{Written, read_bounded, write, write_json};
 
 use std::{
     collections::BTreeMap,

@@ -3,28 +3,26 @@
 
 use std::{
     fs,
-    io::{ErrorKind, Write as _},
+    io::ErrorKind,
     path::{Path, PathBuf},
-    process::{Command as Process, Stdio},
 };
 
 use casemate_formats::{
     anchors::Anchors,
     bundle::{
         Verified,
-        body::{Asked, Custodian, Recipient},
+        body::{Asked, Custodian},
     },
     code::Code,
     digest::Digest,
     genesis::{Ack, Answer},
-    share::{ShareFile, age},
+    share::ShareFile,
 };
-use getrandom::{SysRng, rand_core::UnwrapErr};
-use zeroize::Zeroizing;
 
 use crate::{
+    custody::{Age, Kept},
     output::{Failure, Output},
-    site::{Site, Written, read_anchors, read_document, write, write_json},
+    site::{Site, Written, read_anchors, read_document, write_json},
 };
 
 /// Arguments of `casemate share ack`.
@@ -37,9 +35,8 @@ use crate::{
 pub struct Command {
     /// The answer, as `casemate genesis run` wrote it.
     genesis: PathBuf,
-    /// age identity of yours; a file that `age -i` takes, plugins and passphrases included.
-    #[arg(long, value_name = "FILE")]
-    identity: PathBuf,
+    #[command(flatten)]
+    age: Age,
     /// The site's directory: its anchors are believed, and the acknowledgement goes there.
     #[arg(long, value_name = "DIR", required_unless_present = "anchors")]
     site: Option<PathBuf>,
@@ -52,9 +49,6 @@ pub struct Command {
     /// Where your share file goes (and the acknowledgement, without --site).
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
-    /// The program that decrypts.
-    #[arg(long, value_name = "PROGRAM", default_value = "age")]
-    age: PathBuf,
 }
 
 impl Command {
@@ -84,7 +78,11 @@ impl Command {
         let share_path = self.share_path(&file, custodian);
         let earlier = self.earlier(&share_path, &file, output)?;
         file.bundle = newest(earlier.as_ref(), &verified, &anchors);
-        self.keep(&file, custodian, &share_path)?;
+        file.anchors =
+            anchors.encode().map_err(|error| Failure::refused("anchors", error.to_string()))?;
+        let kept = Kept { path: share_path, file };
+        kept.write(&custodian.recipient)?;
+        let share_path = kept.path;
         let (ack_path, written) = match &site {
             Some(site) => site.write_ack(&ack)?,
             None => {
@@ -111,7 +109,7 @@ impl Command {
             if !named(custodian) {
                 continue;
             }
-            match self.decrypt(file)? {
+            match self.age.decrypt(file)? {
                 Ok(plaintext) => {
                     let share = ShareFile::decode(&plaintext).map_err(|error| {
                         Failure::refused("share-malformed", error.to_string())
@@ -133,34 +131,6 @@ impl Command {
         })
     }
 
-    /// The plaintext, or what age said.
-    fn decrypt(&self, file: &[u8]) -> Result<Result<Zeroizing<Vec<u8>>, String>, Failure> {
-        let failed = |error: std::io::Error| {
-            Failure::environment("age", format!("{}: {error}", self.age.display()))
-                .expected("the program age (Debian package age), or rage")
-                .next("install it, or name it with --age")
-        };
-        let mut child = Process::new(&self.age)
-            .args(["--decrypt", "--identity"])
-            .arg(&self.identity)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(failed)?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // age may refuse before it has read everything: what it says counts, not the broken pipe.
-            let _ = stdin.write_all(file);
-        }
-        let done = child.wait_with_output().map_err(failed)?;
-        let plaintext = Zeroizing::new(done.stdout);
-        if done.status.success() {
-            return Ok(Ok(plaintext));
-        }
-        let said = String::from_utf8_lossy(&done.stderr);
-        Ok(Err(said.lines().next().unwrap_or_default().to_owned()))
-    }
-
     fn share_path(&self, file: &ShareFile, custodian: &Custodian) -> PathBuf {
         let ShareFile { namespace, generation, split, .. } = file;
         self.out.join(format!("{namespace}-{generation}-{split}-{}.share.age", custodian.name))
@@ -180,7 +150,7 @@ impl Command {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Failure::file(path, &error)),
         };
-        let plaintext = self.decrypt(&bytes)?.ok();
+        let plaintext = self.age.decrypt(&bytes)?.ok();
         let earlier = plaintext.and_then(|plaintext| ShareFile::decode(&plaintext).ok());
         let commitment = file.share.commitment();
         if earlier.as_ref().is_none_or(|earlier| earlier.share.commitment() != commitment) {
@@ -194,16 +164,6 @@ impl Command {
             ));
         }
         Ok(earlier)
-    }
-
-    /// Writes the share again, encrypted to its custodian, beside the bundle.
-    fn keep(&self, file: &ShareFile, custodian: &Custodian, path: &Path) -> Result<(), Failure> {
-        let Recipient::AgeX25519(recipient) = &custodian.recipient;
-        let mut rng = UnwrapErr(SysRng);
-        let encrypted = age::encrypt(recipient, &file.expose_encoded(), &mut rng)
-            .map_err(|error| Failure::refused("recipient", error.to_string()))?;
-        write(path, &encrypted)?;
-        Ok(())
     }
 }
 

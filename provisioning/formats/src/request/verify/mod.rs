@@ -65,7 +65,13 @@ impl Fingerprint {
     /// Whether it is (the beginning of) this name's fingerprint.
     #[must_use]
     pub fn matches(&self, name: &Name) -> bool {
-        name.fingerprint().0.starts_with(&self.0)
+        self.is_start_of(&name.fingerprint())
+    }
+
+    /// Whether it is (the beginning of) this digest.
+    #[must_use]
+    pub fn is_start_of(&self, digest: &Digest) -> bool {
+        digest.0.starts_with(&self.0)
     }
 }
 
