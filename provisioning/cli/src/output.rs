@@ -136,6 +136,13 @@ impl Failure {
         self
     }
 
+    /// Says before it what it means for the whole.
+    #[must_use]
+    pub fn prefixed(mut self, what: impl Display) -> Self {
+        self.message = format!("{what}: {}", self.message).into();
+        self
+    }
+
     /// A file that could not be read or written.
     #[must_use]
     pub fn file(path: &Path, error: &io::Error) -> Self {

@@ -28,7 +28,7 @@ fn a_site_comes_from_nothing_to_a_decrypted_value_and_decrypts_it_after_a_reboot
 
     let locked = ops.bundle();
     assert_eq!((&locked["outcome"], &locked["phase"]), (&json!("in-force"), &json!("locked")));
-    let again = ops.on_site(&["bundle", "push", "--all"]).ok();
+    let again = ops.on_site(&["bundle", "push"]).ok();
     assert_eq!(again[0]["answer"]["outcome"], "again");
 
     let entered = ops.establish();

@@ -5,6 +5,7 @@ mod build;
 mod check;
 mod diff;
 mod new;
+mod pending;
 pub mod push;
 mod show;
 mod sign;
@@ -54,7 +55,7 @@ pub enum Command {
     /// Prints what differs between two bundles, one line for each value. Without arguments: from the newest
     /// signed bundle to what the directory describes now.
     Diff(diff::Command),
-    /// Sends a signed bundle to boxes.
+    /// Sends a signed bundle to every box of the site, or to one.
     Push(push::Command),
 }
 

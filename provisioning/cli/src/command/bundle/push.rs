@@ -1,38 +1,51 @@
-//! `casemate bundle push`: sends a signed bundle to boxes and says what each answered.
+//! `casemate bundle push`: sends a signed bundle to boxes, one after another, and says what each
+//! answered. A root that only one box holds is given to the others first.
 
 use std::path::PathBuf;
 
-use casemate_formats::{api::Accepted, bundle::Verified};
+use casemate_formats::{api::Accepted, bundle::Verified, code::Code};
+use serde_json::json;
 
+use super::pending;
 use crate::{
     output::{Failure, Output},
     reach::{self, Listed},
     site::{Site, bundle_failure},
 };
 
-/// Sends the newest signed bundle (or --bundle) to one box or to every listed one that is not retired.
+/// Sends the newest signed bundle (or --bundle) to every host of the site, one after another, or to one.
 /// Each box is verified first, so that its answer can be believed; the bundle itself needs no trust.
-/// A box that has it already answers `again`.
+/// A box that has it already answers `again`. When the bundle names a root that was made on one box
+/// (genesis), that root is forwarded to every other box that serves before anything is pushed; this
+/// needs a client that may operate.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
+    casemate bundle push --site site\n  \
     casemate bundle push --site site --host alpha\n  \
-    casemate bundle push --site site --all")]
+    casemate bundle push --site site --client ~/.config/casemate/ops    (with a new root)")]
 pub struct Command {
     /// The site's directory.
     #[arg(long, default_value = ".", value_name = "DIR")]
     site: PathBuf,
-    /// Name of the box.
-    #[arg(long, value_name = "NAME", required_unless_present = "all", conflicts_with = "all")]
+    /// Name of one box; otherwise every host of the site.
+    #[arg(long, value_name = "NAME")]
     host: Option<String>,
-    /// Every listed box that is not retired.
-    #[arg(long)]
-    all: bool,
     /// Where the box is reached, instead of what its host record says.
     #[arg(long, value_name = "ADDRESS[:PORT]", requires = "host")]
     address: Option<String>,
     /// Another bundle than the newest signed one.
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
+    /// Certificate and key of a client that may operate: FILE.crt and FILE.key.
+    #[arg(long, value_name = "FILE", env = "CASEMATE_CLIENT")]
+    client: Option<PathBuf>,
+}
+
+/// What became of one box.
+struct Row {
+    host: String,
+    retired: bool,
+    outcome: Result<Accepted, Failure>,
 }
 
 impl Command {
@@ -51,57 +64,56 @@ impl Command {
                     .map_err(|error| bundle_failure(path, &error))?
             }
         };
-        let hosts: Vec<String> = match self.host {
-            Some(host) => vec![host],
-            None => {
-                let hosts = bundle.bundle().hosts.iter().filter(|host| !host.retired);
-                hosts.map(|host| host.name.to_string()).collect()
-            }
+        let mut hosts: Vec<String> = match &self.host {
+            Some(host) => vec![host.clone()],
+            None => bundle.bundle().hosts.iter().map(|host| host.name.to_string()).collect(),
         };
-        let mut answers = Vec::new();
-        let mut first_failure = None;
+        let retired = |name: &str| {
+            bundle.bundle().hosts.iter().any(|host| host.name.as_str() == name && host.retired)
+        };
+        let listed = |name: &str| {
+            reach::listed(site.clone(), bundle.clone(), name, self.address.as_deref(), None)
+        };
+        if let Some(maker) = pending::maker(&site, &bundle)? {
+            let others: Vec<&String> =
+                hosts.iter().filter(|host| **host != maker && !retired(host)).collect();
+            pending::forward(
+                &site,
+                &bundle,
+                &maker,
+                &others,
+                self.client.as_deref(),
+                &listed,
+                output,
+            )?;
+            // The box that made the root comes last: as long as it is under the old bundle, it can
+            // forward again.
+            hosts.sort_by_key(|host| *host == maker);
+        }
+        let mut rows = Vec::new();
         for host in &hosts {
-            let address = self.address.as_deref();
-            let pushed = reach::listed(site.clone(), bundle.clone(), host, address, None)
-                .and_then(|listed| push(listed, &bundle));
-            match pushed {
-                Ok(answer) => answers.push((host, answer)),
-                Err(failure) if hosts.len() == 1 => return Err(failure),
-                Err(failure) => {
-                    output.note(format_args!("{host}: {failure}"));
-                    first_failure.get_or_insert(failure);
-                }
+            let outcome = listed(host).and_then(|listed| push(listed, &bundle));
+            if hosts.len() > 1 {
+                output.note(line(host, &outcome));
             }
+            rows.push(Row { host: host.clone(), retired: retired(host), outcome });
         }
-        let lines: Vec<String> = answers
-            .iter()
-            .map(|(host, answer)| {
-                let Accepted { seq, phase, outcome, .. } = answer;
-                format!("{host}: bundle {seq} {outcome}, {phase}")
-            })
-            .collect();
-        let accepted: Vec<_> = answers
-            .iter()
-            .map(|(host, answer)| serde_json::json!({ "host": host, "answer": answer }))
-            .collect();
-        match first_failure {
-            // With --json the failure is the one document; what was accepted is said by the boxes.
-            Some(failure) => {
-                output.note(lines.join("\n"));
-                Err(failure)
-            }
-            None => {
-                output.result(lines.join("\n"), &accepted);
-                Ok(())
-            }
-        }
+        report(rows, output)
     }
 }
 
 fn push(mut listed: Listed, bundle: &Verified) -> Result<Accepted, Failure> {
     listed.trust()?;
-    let answer: Accepted =
-        listed.connection.post_bytes("/v1/bundle", bundle.envelope().to_vec())?;
+    let sent = listed.connection.post_bytes("/v1/bundle", bundle.envelope().to_vec());
+    let answer: Accepted = sent.map_err(|failure| {
+        if failure.code() == Code::RootNotHeld.slug() {
+            return failure.next(
+                "it serves under the old root and was away when the new one was made: flash it, push, \
+                 and forward from another box (runbook disk-lost)",
+            );
+        }
+        failure
+    })?;
     if answer.bundle != bundle.digest() {
         return Err(Failure::refused("wrong-answer", "the box names another bundle as in force")
             .expected(bundle.digest())
@@ -109,4 +121,50 @@ fn push(mut listed: Listed, bundle: &Verified) -> Result<Accepted, Failure> {
             .next("fetch its status"));
     }
     Ok(answer)
+}
+
+fn line(host: &str, outcome: &Result<Accepted, Failure>) -> String {
+    match outcome {
+        Ok(Accepted { seq, phase, outcome, .. }) => {
+            format!("{host:<16}bundle {seq} {outcome}, {phase}")
+        }
+        Err(failure) => format!("{host:<16}NOT: {}", failure.code()),
+    }
+}
+
+fn report(rows: Vec<Row>, output: &Output) -> Result<(), Failure> {
+    let lines: Vec<String> = rows.iter().map(|row| line(&row.host, &row.outcome)).collect();
+    let table: Vec<serde_json::Value> = rows
+        .iter()
+        .map(|row| match &row.outcome {
+            Ok(answer) => json!({ "host": row.host, "answer": answer }),
+            Err(failure) => json!({ "host": row.host, "failure": failure }),
+        })
+        .collect();
+    let several = rows.len() > 1;
+    let (total, mut failed) = (rows.len(), 0);
+    let mut first = None;
+    for row in rows {
+        let Err(failure) = row.outcome else { continue };
+        if row.retired && failure.exit_code() == 2 {
+            // It has destroyed what it held, or will as soon as it hears.
+            output.note(format_args!("{}: retired, and not there", row.host));
+            continue;
+        }
+        if several {
+            output.note(format_args!("{}: {failure}", row.host));
+        }
+        failed += 1;
+        first.get_or_insert(failure);
+    }
+    match first {
+        None => {
+            output.result(lines.join("\n"), &table);
+            Ok(())
+        }
+        Some(failure) if several => Err(failure
+            .prefixed(format_args!("{failed} of {total} boxes did not take the bundle"))
+            .details(table)),
+        Some(failure) => Err(failure),
+    }
 }
