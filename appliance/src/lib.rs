@@ -9,3 +9,4 @@ pub mod reply;
 pub mod serve;
 pub mod state;
 pub mod tpm;
+pub mod update;

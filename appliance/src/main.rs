@@ -21,7 +21,7 @@ use casemate_appliance::{
     },
     serve::{self, BootFacts, House},
 };
-use casemate_core::phase::Phase;
+use casemate_core::{phase::Phase, update::Boot};
 use casemate_formats::audit::record::Stamp;
 
 /// The port before a bundle names one.
@@ -53,7 +53,11 @@ fn boot() -> Result<Infallible, Stop> {
 
 /// From here on nothing can unseal: there may be a network.
 fn serve(left: Left) -> Result<Infallible, Stop> {
-    let Left { life, tpm, state, event_log, image } = left;
+    let updates = left.updates();
+    let Left { life, tpm, state, event_log, image, boot } = left;
+    if boot == Boot::Trial && updates.is_none() {
+        power::reboot("an image on trial finds no ESP to stay on");
+    }
     let network = life.host().map(|host| host.network.clone());
     let network = Arc::new(network::start(network).map_err(Refusal::Network)?);
 
@@ -82,6 +86,7 @@ fn serve(left: Left) -> Result<Infallible, Stop> {
         clock,
         announce: Box::new(|phase| say(Word::Phase, phase)),
         leave: Box::new(|| power::reboot("this host is retired")),
+        updates,
     };
     let house = House::open(facts, tpm, life, log, state.ring())
         .map_err(|error| Refusal::Port(error.to_string()))?;

@@ -171,6 +171,7 @@ impl Host {
             clock: clock.clone(),
             announce: Box::new(|_| {}),
             leave: Box::new(|| {}),
+            updates: None,
         };
         let started = Instant::now();
         let stamp = move || Stamp {

@@ -9,7 +9,6 @@
 //! A step that cannot be taken is a [`Refusal`]: it is named on the console, and the boot stops there,
 //! with the watchdog fed, nothing unsealed and no network.
 
-mod boot_entries;
 mod crash;
 mod entropy;
 mod mounts;
@@ -18,6 +17,7 @@ mod refusal;
 mod root;
 mod secure_boot;
 mod storage;
+mod trial;
 
 use std::{thread, time::Duration};
 
@@ -49,13 +49,15 @@ impl Stop {
     }
 
     /// Names every refusal with what to do, and stays there for good. The watchdog goes on being fed:
-    /// a machine that reboots every minute is harder to look at than one that stands still.
+    /// a machine that reboots every minute is harder to look at than one that stands still. An image on
+    /// trial leaves, once.
     pub fn stay(self) -> ! {
         for refusal in &self.0 {
             say(Word::Refused, refusal.name());
             say(Word::Found, refusal);
             say(Word::Next, refusal.next());
         }
+        trial::leave_if_on_trial();
         loop {
             thread::sleep(Duration::from_secs(3600));
         }

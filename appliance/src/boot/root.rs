@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
+use casemate_core::update::Boot;
 use casemate_formats::{
     anchors::Anchors,
     digest::Digest,
     measure::{ENTER, LEAVE},
 };
 
-use super::{Refusal, Stop, WithDisk, entropy};
+use super::{Refusal, Stop, WithDisk, entropy, trial};
 use crate::{
     life::{Life, LifeError, Machine},
-    platform::console::{Word, say},
+    platform::{
+        console::{Word, say},
+        power,
+    },
     state::State,
     tpm::Tpm,
 };
@@ -26,6 +30,7 @@ pub struct Entered {
     event_log: Vec<u8>,
     state: State,
     machine: Machine,
+    boot: Boot,
 }
 
 /// PCR 11 says `leave-casemate`: nothing on this boot can unseal any more. What was opened is open.
@@ -40,6 +45,8 @@ pub struct Left {
     pub event_log: Vec<u8>,
     /// The running image's id.
     pub image: Digest,
+    /// Whether that is on trial, or what became of the last trial.
+    pub boot: Boot,
 }
 
 impl WithDisk {
@@ -48,13 +55,13 @@ impl WithDisk {
     /// # Errors
     /// `tpm-failed`, `pcr11-changed`.
     pub fn enter(self) -> Result<Entered, Stop> {
-        let Self { anchors, tpm, event_log, pcr7, image, state, crash_loop } = self;
+        let Self { anchors, tpm, event_log, pcr7, image, state, crash_loop, boot } = self;
         extend(&tpm, ENTER)?;
         let pcrs = tpm.pcrs().map_err(|error| entropy::refusal("reading PCRs", error));
         match pcrs {
             Ok(pcrs) if pcrs[usize::from(IMAGE_PCR)] == image && pcrs[7] == pcr7 => {
                 let machine = Machine { image, pcr7, crash_loop };
-                Ok(Entered { anchors, tpm, event_log, state, machine })
+                Ok(Entered { anchors, tpm, event_log, state, machine, boot })
             }
             Ok(_) => Err(stop_left(&tpm, Refusal::Pcr11Changed)),
             Err(refusal) => Err(stop_left(&tpm, refusal)),
@@ -70,18 +77,25 @@ impl Entered {
     /// `tpm-failed`, `state`: TPM or disk do not work at all. A root that does not open is no error
     /// but the phase `locked`, with its reason.
     pub fn open_root(self) -> Result<Left, Stop> {
-        let Self { anchors, tpm, event_log, state, machine } = self;
+        let Self { anchors, tpm, event_log, state, machine, boot } = self;
         let (state, image) = (Arc::new(state), machine.image);
         let opened = Life::open(tpm.clone(), Arc::clone(&state), anchors, machine);
         extend(&tpm, LEAVE)?;
-        let life = opened.map_err(|error| match error {
+        let mut life = opened.map_err(|error| match error {
             LifeError::Tpm(error) => entropy::refusal("opening the root", error),
             LifeError::State(error) => Refusal::State(error),
         })?;
         for (slot, what) in life.damaged() {
             say(Word::Disk, format_args!("slot {slot} cannot be used: {what}"));
         }
-        Ok(Left { life, tpm, state, event_log, image })
+        if boot == Boot::Trial {
+            life.set_trial(true);
+            if !trial::may_stay(life.phase()) {
+                say(Word::Trial, format_args!("this image's root does not open: {}", life.phase()));
+                power::reboot("an image on trial does not open the root");
+            }
+        }
+        Ok(Left { life, tpm, state, event_log, image, boot })
     }
 }
 

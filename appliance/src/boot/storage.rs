@@ -1,10 +1,11 @@
-//! The disk: `state` opened, crashes counted, boot entries in the firmware.
+//! The disk: `state` opened, crashes counted, an image on trial noted as tried.
 
 use std::{path::Path, sync::Arc};
 
-use casemate_formats::{anchors::Anchors, digest::Digest};
+use casemate_core::update::Boot;
+use casemate_formats::{anchors::Anchors, digest::Digest, efi::partition::STATE};
 
-use super::{Refusal, Sound, Stop, boot_entries, crash};
+use super::{Refusal, Sound, Stop, crash, trial};
 use crate::{
     platform::{
         console::{Word, say},
@@ -14,8 +15,8 @@ use crate::{
     tpm::Tpm,
 };
 
-const SYSFS: &str = "/sys/class/block";
-const DEVICES: &str = "/dev";
+pub(super) const SYSFS: &str = "/sys/class/block";
+pub(super) const DEVICES: &str = "/dev";
 
 /// The disk is open; nothing of it is believed yet.
 pub struct WithDisk {
@@ -26,23 +27,34 @@ pub struct WithDisk {
     pub(super) image: Digest,
     pub(super) state: State,
     pub(super) crash_loop: bool,
+    pub(super) boot: Boot,
 }
 
 impl Sound {
-    /// Finds and opens the `state` partition, counts crashes, and has missing boot entries made.
+    /// Finds and opens the `state` partition, counts crashes, and notes a trial.
     ///
     /// # Errors
     /// `no-disk`, `state`.
     pub fn open_disk(self) -> Result<WithDisk, Stop> {
-        let device = disk::find(Path::new(SYSFS), Path::new(DEVICES)).map_err(Refusal::NoDisk)?;
+        let device =
+            disk::find(&STATE, Path::new(SYSFS), Path::new(DEVICES)).map_err(Refusal::NoDisk)?;
         say(Word::Disk, device.display());
         let blocks: Arc<dyn Blocks> =
             Arc::new(Disk::partition(&device).map_err(|e| Refusal::State(StateError::Io(e)))?);
         let state = State::open(Arc::clone(&blocks)).map_err(Refusal::State)?;
         let fired = self.watchdog.is_some_and(|watchdog| watchdog.fired);
         let crash = crash::account(&state, blocks, fired).map_err(Refusal::State)?;
-        boot_entries::make_missing_later();
+        let boot = trial::begin(&state, self.image);
         let Self { anchors, tpm, event_log, pcr7, image, .. } = self;
-        Ok(WithDisk { anchors, tpm, event_log, pcr7, image, state, crash_loop: crash.looping() })
+        Ok(WithDisk {
+            anchors,
+            tpm,
+            event_log,
+            pcr7,
+            image,
+            state,
+            crash_loop: crash.looping(),
+            boot,
+        })
     }
 }

@@ -37,9 +37,13 @@ impl Life {
         if view.accept(seq, &digest, Keep::Destroy)? == Accept::InForce {
             return Ok(Accepted::Again);
         }
+        self.require_no_trial()?;
         let host = open::listed(bundle, &self.tpm.identity(), &self.machine).map_err(|what| {
             Refused::new(Code::NotListed).detail(format!("the bundle does not list {what}"))
         })?;
+        if self.first.is_some_and(|first| bundle.images.iter().all(|image| image.esp != first)) {
+            return Err(Code::BootOrder.into());
+        }
         if self.host().is_some_and(|now| now.retired) && !host.retired {
             return Err(Code::Retired.into());
         }
@@ -101,6 +105,11 @@ impl Life {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Refuses what would be in force under two images, of which one may not know it.
+    pub(super) fn require_no_trial(&self) -> Result<(), Refused> {
+        if self.trial { Err(Code::Trial.into()) } else { Ok(()) }
     }
 
     /// Refuses whatever would be built on a slot or counter that nobody has looked at since it failed.

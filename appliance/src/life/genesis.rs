@@ -34,6 +34,7 @@ impl Life {
     /// Why not.
     pub fn genesis(&mut self) -> Result<Answer, Refused> {
         self.require_whole()?;
+        self.require_no_trial()?;
         let verified = self.bundle().ok_or(Code::WrongPhase)?;
         match self.phase {
             Phase::Locked(Reason::NotListed) => return Err(Code::NotListed.into()),

@@ -127,6 +127,10 @@ pub struct Life {
     /// A slot was being written, or the counter raised, when disk or TPM failed: what stands there is
     /// known at the next boot.
     broken: bool,
+    /// The running image is on trial, or another one is about to be: what is in force stays so.
+    trial: bool,
+    /// Hash of the ESP that the firmware starts first, where that is not the running one.
+    first: Option<Digest>,
 }
 
 impl Life {
@@ -166,6 +170,16 @@ impl Life {
     #[must_use]
     pub fn chain(&self) -> Option<Arc<Chain>> {
         self.chain.clone()
+    }
+
+    /// While an image is on trial nothing comes into force that the other one may not know.
+    pub fn set_trial(&mut self, trial: bool) {
+        self.trial = trial;
+    }
+
+    /// What the firmware starts first, where that is not the running ESP: the next bundle must list it.
+    pub fn set_first(&mut self, first: Option<Digest>) {
+        self.first = first;
     }
 
     /// HPKE public key (X25519) of this boot.

@@ -118,6 +118,8 @@ impl Life {
             pending: None,
             begin_log: None,
             broken: false,
+            trial: false,
+            first: None,
         };
         if let Some(verified) = life.bundle() {
             life.phase = life.open_under(&verified)?;

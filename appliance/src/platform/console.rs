@@ -26,6 +26,10 @@ pub enum Word {
     Disk,
     /// A boot entry of the firmware was made.
     BootEntry,
+    /// An image is on trial, was committed, or did not stay.
+    Trial,
+    /// An image comes into the other ESP, or the running one goes over it.
+    Update,
     /// The last start was a crash.
     Crash,
     /// The clock, if it cannot be believed.
@@ -56,7 +60,7 @@ pub enum Word {
 
 impl Word {
     /// Every word, for the documentation's test.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::Start,
         Self::Watchdog,
         Self::SetUp,
@@ -65,6 +69,8 @@ impl Word {
         Self::Ek,
         Self::Disk,
         Self::BootEntry,
+        Self::Trial,
+        Self::Update,
         Self::Crash,
         Self::Clock,
         Self::Address,
@@ -92,6 +98,8 @@ impl Word {
             Self::Ek => "ek",
             Self::Disk => "disk",
             Self::BootEntry => "boot-entry",
+            Self::Trial => "trial",
+            Self::Update => "update",
             Self::Crash => "crash",
             Self::Clock => "clock",
             Self::Address => "address",

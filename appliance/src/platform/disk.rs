@@ -1,45 +1,45 @@
-//! Finding the appliance's disk: the one partition that `image` named and laid as `state`, as sysfs
-//! shows it. No partition table and no file system is ever parsed here.
+//! Finding the appliance's disk: the partitions that `image` named and laid as `state` and the two ESPs,
+//! as sysfs shows them. No partition table and no file system is ever parsed here.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-use casemate_formats::efi::partition::{Partition, STATE};
+use casemate_formats::efi::partition::Partition;
 
 /// Why there is no disk to run from.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
     /// No partition has name, number and start.
-    #[error("no disk has a partition `{name}` as the image lays it", name = STATE.name)]
-    Missing,
+    #[error("no disk has a partition `{0}` as the image lays it")]
+    Missing(&'static str),
     /// More than one has: nothing says which is the right one.
-    #[error("{0} disks have a partition `{name}`", name = STATE.name)]
-    Ambiguous(usize),
+    #[error("{1} disks have a partition `{0}`")]
+    Ambiguous(&'static str, usize),
     /// sysfs does not say what it should.
     #[error("{0}")]
     Io(#[from] io::Error),
 }
 
-/// The device of the `state` partition, in `dev`, as `sys` (`/sys/class/block`) shows it.
+/// The device of a partition, in `dev`, as `sys` (`/sys/class/block`) shows it.
 ///
 /// # Errors
 /// See [`DiskError`].
-pub fn find(sys: &Path, dev: &Path) -> Result<PathBuf, DiskError> {
+pub fn find(partition: &Partition, sys: &Path, dev: &Path) -> Result<PathBuf, DiskError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(sys)? {
         let folder = entry?.path();
         let uevent = fs::read_to_string(folder.join("uevent")).unwrap_or_default();
         let start = fs::read_to_string(folder.join("start")).unwrap_or_default();
-        if is(&STATE, &uevent, &start) {
+        if is(partition, &uevent, &start) {
             found.extend(property(&uevent, "DEVNAME").map(|name| dev.join(name)));
         }
     }
     match found.len() {
-        0 => Err(DiskError::Missing),
+        0 => Err(DiskError::Missing(partition.name)),
         1 => Ok(found.remove(0)),
-        many => Err(DiskError::Ambiguous(many)),
+        many => Err(DiskError::Ambiguous(partition.name, many)),
     }
 }
 
@@ -57,6 +57,7 @@ fn property<'a>(uevent: &'a str, key: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use casemate_formats::efi::partition::STATE;
     use proptest::prelude::*;
 
     use super::*;
@@ -75,7 +76,7 @@ mod tests {
     }
 
     fn look(partitions: &[(&str, &str, u64)]) -> Result<PathBuf, DiskError> {
-        find(sysfs(partitions).path(), Path::new("/dev"))
+        find(&STATE, sysfs(partitions).path(), Path::new("/dev"))
     }
 
     #[test]
@@ -87,10 +88,10 @@ mod tests {
     #[test]
     fn none_and_two_are_refused() {
         for other in [("vda3", "casemate-states", STATE.start), ("vda3", STATE.name, 2_048)] {
-            assert!(matches!(look(&[other]), Err(DiskError::Missing)), "{other:?}");
+            assert!(matches!(look(&[other]), Err(DiskError::Missing(_))), "{other:?}");
         }
         let two = [("vda3", STATE.name, STATE.start), ("vdb3", STATE.name, STATE.start)];
-        assert!(matches!(look(&two), Err(DiskError::Ambiguous(2))));
+        assert!(matches!(look(&two), Err(DiskError::Ambiguous(_, 2))));
     }
 
     #[test]

@@ -138,6 +138,15 @@ impl Variables {
         self.write("BootOrder", variable::GLOBAL, boot_entry::ATTRIBUTES, &content)
     }
 
+    /// Has the firmware start this entry once, at the next start.
+    ///
+    /// # Errors
+    /// The firmware's.
+    pub fn set_boot_next(&self, number: u16) -> io::Result<()> {
+        let content = number.to_le_bytes();
+        self.write("BootNext", variable::GLOBAL, boot_entry::ATTRIBUTES, &content)
+    }
+
     /// Numbers of all boot entries, ascending.
     ///
     /// # Errors

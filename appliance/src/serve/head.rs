@@ -1,10 +1,15 @@
 //! What is taken from a request before it is parsed: its ids, its sizes, its body. Every limit is
 //! checked before the bytes that it limits are kept.
 
-use std::{sync::Arc, time::Duration};
+use std::{cmp::Ordering, sync::Arc, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use casemate_core::routes::{Endpoint, Method, Route};
-use casemate_formats::{audit::record::RequestId, code::Code, digest::hex};
+use casemate_formats::{
+    audit::record::RequestId,
+    code::Code,
+    digest::{Digest, hex},
+};
 use http_body_util::BodyExt as _;
 use hyper::{
     HeaderMap, Request,
@@ -35,6 +40,7 @@ const ROOM_KIB: usize = 8 * 1024;
 /// How long a body waits for room.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The ids that an answer and its records carry.
@@ -168,6 +174,32 @@ pub(super) async fn body(
     }
     connection.set(Doing::Served);
     Ok(Body { bytes, room, place })
+}
+
+/// The hash of the image that a request brings: `Content-Digest` with sha-256 alone (RFC 9530), of
+/// exactly one ESP.
+///
+/// # Errors
+/// `length-required`, `body-too-large`, `image-length`, `unsupported-media-type`, `malformed-request`.
+pub(super) fn announced(headers: &HeaderMap, route: &Route) -> Result<Digest, Refusal> {
+    let length = length(headers, route)?;
+    match length.cmp(&route.body_limit) {
+        Ordering::Less => return Err(Code::ImageLength.into()),
+        Ordering::Greater => return Err(Code::BodyTooLarge.into()),
+        Ordering::Equal => {}
+    }
+    media_type(headers, route)?;
+    let mut all = headers.get_all(CONTENT_DIGEST).iter();
+    let one = all.next().filter(|_| all.next().is_none()).and_then(|value| value.to_str().ok());
+    one.and_then(content_digest).ok_or_else(|| {
+        Refusal::from(Code::MalformedRequest)
+            .with_detail("expected Content-Digest: sha-256=:BASE64:".to_owned())
+    })
+}
+
+fn content_digest(text: &str) -> Option<Digest> {
+    let encoded = text.strip_prefix("sha-256=:")?.strip_suffix(':')?;
+    Some(Digest(STANDARD.decode(encoded).ok()?.try_into().ok()?))
 }
 
 /// Content-Length; a GET may leave it out. hyper has refused contradictory ones.

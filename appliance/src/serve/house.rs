@@ -14,6 +14,7 @@ use casemate_core::{
     x509::Authority,
 };
 use casemate_formats::{
+    audit::record::{Event, Outcome, Slug},
     bundle::{
         Bundle, Verified,
         body::{Host, Label},
@@ -26,7 +27,7 @@ use rustls::server::ServerConfig;
 use super::{
     admission::Gate,
     beginning::Beginning,
-    head::Room,
+    head::{Ids, Room},
     listener::Peer,
     routes::Client,
     tls::{self, Shown, TlsKey},
@@ -37,6 +38,7 @@ use crate::{
     platform::clock::Clock,
     state::Ring,
     tpm::Tpm,
+    update::Updates,
 };
 
 /// How long the answer to a retiring bundle has to get out before the machine reboots.
@@ -60,6 +62,8 @@ pub struct BootFacts {
     pub announce: Box<dyn Fn(Phase) + Send + Sync>,
     /// The bundle says that this host is retired: called after the answer is on its way; reboots.
     pub leave: Box<dyn Fn() + Send + Sync>,
+    /// The keeper of the two ESPs; none where there are none.
+    pub updates: Option<Updates>,
 }
 
 /// What is in force, read once per request: a request is served by one state of affairs.
@@ -216,6 +220,43 @@ impl House {
     pub(super) fn is_new_refusal(&self, digest: Digest) -> bool {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         !refused.contains(&digest) && refused.push(digest).is_ok()
+    }
+
+    /// Whether the running image is on trial.
+    pub(super) fn on_trial(&self) -> bool {
+        self.boot.updates.as_ref().is_some_and(Updates::on_trial)
+    }
+
+    /// A client that the box knows was answered: an image on trial stays. Done beside the answer.
+    pub(super) fn keep_image(self: &Arc<Self>, now: &Snapshot, client: &Client, ids: &Ids) {
+        if !self.on_trial() || !now.is_serving() {
+            return;
+        }
+        let committing = self.boot.updates.as_ref().and_then(Updates::commit);
+        let Some(committing) = committing else { return };
+        let (house, name, request) = (Arc::clone(self), client.name.clone(), ids.request.clone());
+        tokio::spawn(async move {
+            let committed = committing.await.unwrap_or(Err(Code::Internal));
+            if committed.is_ok() {
+                let life = Arc::clone(&house);
+                drop(tokio::task::spawn_blocking(move || life.life().set_trial(false)).await);
+            }
+            let outcome = match committed {
+                Ok(()) => Outcome::Done,
+                Err(code) => Outcome::Refused(code.into()),
+            };
+            let endpoint = Slug::fixed("image-commit");
+            let event = Event::Call { client: Some(name), endpoint, outcome, request };
+            drop(house.log.record(event).await);
+        });
+    }
+
+    /// An image that was tried and did not stay is something for a person to look at.
+    pub(super) async fn say_what_went_back(&self) {
+        if self.boot.updates.as_ref().is_some_and(|updates| updates.went_back().is_some()) {
+            let name = Slug::fixed("image-went-back");
+            drop(self.log.record(Event::Alarm { name, client: None, value: None }).await);
+        }
     }
 
     /// Whether the machine's clock can be right: before neither the bundle in force nor the last record.

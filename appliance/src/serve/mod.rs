@@ -37,6 +37,8 @@ pub fn run(
         .build()?;
     runtime.block_on(async {
         tokio::spawn(house.log.clone().tick_hourly());
+        let told = Arc::clone(&house);
+        tokio::spawn(async move { told.say_what_went_back().await });
         let listener = tokio::net::TcpListener::from_std(listener)?;
         listener::serve(listener, house, stop).await;
         Ok(())

@@ -18,7 +18,9 @@ use http_body_util::Full;
 use hyper::{Request, Response, body::Incoming};
 
 use super::{
-    House, Snapshot, endpoint,
+    House, Snapshot,
+    admission::Connection,
+    endpoint,
     head::{self, Ids},
     listener::Peer,
 };
@@ -98,6 +100,9 @@ async fn serve(
     }
     let query = request.uri().query().map(str::to_owned);
     let connection = &peer.pass.connection;
+    if route.endpoint == Endpoint::ImagePut {
+        return call.image(request, connection).await;
+    }
     let body = match head::body(request, route, connection, house, listed.is_none()).await {
         Ok(body) => body,
         Err(refusal) => return call.refused(refusal).await,
@@ -113,6 +118,12 @@ async fn serve(
         return call.refused(Code::MalformedRequest.into()).await;
     }
     let reply = call.endpoint(query.as_deref(), &body.bytes).await?;
+    if let Some(client) = listed
+        && route.caller != Caller::Anyone
+        && (200..300).contains(&reply.status())
+    {
+        house.keep_image(&now, client, ids);
+    }
     Ok(reply.holding(body.room))
 }
 
@@ -143,13 +154,33 @@ impl Call<'_> {
             Endpoint::AuditBlocks => endpoint::audit::blocks(self, query).await,
             Endpoint::AuditCheckpoint => endpoint::audit::checkpoint(self),
             Endpoint::AuditCollected => endpoint::audit::collected(self, body).await,
-            Endpoint::ImagePut => Err(Code::BootVariables.into()),
             Endpoint::Encrypt
             | Endpoint::EncryptBatch
             | Endpoint::Decrypt
-            | Endpoint::DecryptBatch => Err(Refusal::internal()),
+            | Endpoint::DecryptBatch
+            | Endpoint::ImagePut => Err(Refusal::internal()),
         };
         self.noted(answer).await
+    }
+
+    /// The one body that is never held: it goes on to the disk as it comes. From where it is taken it
+    /// is recorded by its endpoint, because it ends even when its caller has gone.
+    async fn image(
+        &self,
+        request: Request<Incoming>,
+        connection: &Connection,
+    ) -> Result<Reply, Refusal> {
+        let announced =
+            match (request.uri().query(), head::announced(request.headers(), self.route)) {
+                (Some(_), _) => Err(Code::MalformedRequest.into()),
+                (None, announced) => announced,
+            };
+        match announced {
+            Ok(announced) => {
+                endpoint::image::put(self, announced, request.into_body(), connection).await
+            }
+            Err(refusal) => self.refused(refusal).await,
+        }
     }
 
     /// The log.

@@ -13,7 +13,7 @@ use casemate_formats::{
 };
 
 pub use casemate_formats::state::{
-    Absent, Crash, CrashSector, Geometry, SLOTS, Slot, UNIT, blank, header,
+    Absent, Crash, CrashSector, Geometry, SLOTS, Slot, Stage, TrialSector, UNIT, blank, header,
 };
 pub use disk::Disk;
 pub use ring::Ring;
@@ -127,6 +127,22 @@ impl State {
     /// The device's.
     pub fn write_crash(&self, crash: &CrashSector) -> Result<(), StateError> {
         Ok(self.blocks.write(header::CRASH, &crash.encode())?)
+    }
+
+    /// The trial sector; `None`: blank, damaged, or the device does not give it. Nothing is on trial then.
+    #[must_use]
+    pub fn trial(&self) -> Option<TrialSector> {
+        let mut unit = vec![0; UNIT];
+        self.blocks.read(header::TRIAL, &mut unit).ok()?;
+        TrialSector::decode(&unit)
+    }
+
+    /// Writes the trial sector durably.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn write_trial(&self, trial: &TrialSector) -> Result<(), StateError> {
+        Ok(self.blocks.write(header::TRIAL, &trial.encode())?)
     }
 
     /// What the panic hook keeps to count a panic.

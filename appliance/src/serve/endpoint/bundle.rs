@@ -16,6 +16,7 @@ use crate::{
     life::{Accepted, Refused},
     reply::{OCTETS, Refusal, Reply},
     serve::{House, routes::Call},
+    update::Updates,
 };
 
 pub(in crate::serve) fn get(call: &Call<'_>) -> Result<Reply, Refusal> {
@@ -82,7 +83,11 @@ async fn note(
 }
 
 fn accept(house: &House, envelope: &[u8]) -> Result<(Accepted, api::Accepted), Refused> {
+    let updates = house.boot.updates.as_ref();
+    let first = updates.and_then(Updates::first_but_running);
     let mut life = house.life();
+    let before = life.bundle();
+    life.set_first(first);
     let outcome = life.accept(envelope)?;
     // Anyone may bring the bundle in force again: that costs no certificate and no keyring.
     if outcome != Accepted::Again || !house.snapshot().is_serving() {
@@ -92,6 +97,11 @@ fn accept(house: &House, envelope: &[u8]) -> Result<(Accepted, api::Accepted), R
         .bundle()
         .map(|bundle| (bundle.digest(), bundle.bundle().site.seq))
         .ok_or(Refused { code: Code::Internal, bundle: None, detail: None })?;
+    if let (Some(updates), Some(before), Some(after)) = (updates, before, life.bundle())
+        && before.bundle().images != after.bundle().images
+    {
+        updates.listed(after.bundle().images.iter().cloned().collect());
+    }
     let outcome_word = match outcome {
         Accepted::Again => "again",
         Accepted::InForce => "in-force",

@@ -13,6 +13,8 @@ use crate::{
 const CLOCK: &str = "clock";
 /// Unacknowledged blocks fill the ring past the warning level.
 const AUDIT_FILL: &str = "audit-fill";
+/// The running image is not committed yet.
+const TRIAL: &str = "trial";
 /// The log on this disk is older than the TPM says: reads stay closed.
 const ROLLED_BACK: &str = "state-rolled-back";
 
@@ -39,6 +41,9 @@ pub(in crate::serve) fn ready(call: &Call<'_>) -> Result<Reply, Refusal> {
     let mut reasons = against;
     if log.warning {
         reasons.push(AUDIT_FILL);
+    }
+    if call.house.on_trial() {
+        reasons.push(TRIAL);
     }
     if !call.house.clock_is_believable() {
         reasons.push(CLOCK);

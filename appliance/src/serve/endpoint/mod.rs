@@ -8,6 +8,7 @@ pub(super) mod encrypt;
 pub(super) mod forward;
 pub(super) mod genesis;
 pub(super) mod health;
+pub(super) mod image;
 pub(super) mod items;
 pub(super) mod keyrings;
 pub(super) mod request;

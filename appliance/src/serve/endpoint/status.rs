@@ -7,6 +7,7 @@ use crate::{
     platform::memory,
     reply::{Refusal, Reply},
     serve::routes::Call,
+    update::Updates,
 };
 
 pub(in crate::serve) fn get(call: &Call<'_>) -> Result<Reply, Refusal> {
@@ -39,6 +40,6 @@ pub(in crate::serve) fn get(call: &Call<'_>) -> Result<Reply, Refusal> {
             warning: log.warning,
             rolled_back: log.rolled_back,
         },
-        update: api::UpdateStatus::default(),
+        update: call.house.boot.updates.as_ref().map(Updates::status).unwrap_or_default(),
     })
 }

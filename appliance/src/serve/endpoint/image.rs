@@ -1,0 +1,140 @@
+//! `PUT /v1/image`: another image for this box, streamed to the ESP that does not run. It is taken only
+//! when the bundle in force lists its hash, and tried once; the next requests decide whether it stays.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use casemate_formats::{
+    api,
+    audit::record::{Event, Outcome, Slug},
+    bundle::body::Image,
+    code::Code,
+    digest::Digest,
+    efi::boot_entry::Esp,
+};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    reply::{Refusal, Reply},
+    serve::{
+        House,
+        admission::{Connection, Doing},
+        routes::Call,
+    },
+    update::Updates,
+};
+
+/// How long a whole image may take: 64 MiB at 110 KiB a second. Each part of it has the time of a body.
+const SENDING: Duration = Duration::from_secs(600);
+/// How long the answer has to get out before the machine starts the image.
+const RESTART_DELAY: Duration = Duration::from_millis(500);
+
+/// Takes the image whose ESP has the hash `announced`.
+pub(in crate::serve) async fn put(
+    call: &Call<'_>,
+    announced: Digest,
+    body: Incoming,
+    connection: &Connection,
+) -> Result<Reply, Refusal> {
+    let bundle = call.now.bundle.as_ref().ok_or(Code::WrongPhase)?;
+    let client = call.client.ok_or(Code::NoClientCertificate)?.name.clone();
+    let image = listed(&bundle.bundle().images, &announced).ok_or(Code::ImageUnlisted)?;
+    if image.pcr11 == call.house.boot.image {
+        return Err(Code::ImageRunning.into());
+    }
+    // A box without its log, or without its root, could not tell whether the image is any good.
+    if !call.now.is_serving() {
+        return Err(Code::AuditUnavailable.into());
+    }
+    let updates = call.house.boot.updates.clone().ok_or(Code::BootVariables)?;
+    let transfer = updates.take(&image)?;
+    let request = call.ids.request.clone();
+    let event = move |outcome| Event::Call {
+        client: Some(client.clone()),
+        endpoint: Slug::fixed("image"),
+        outcome,
+        request: request.clone(),
+    };
+    // What was begun is recorded and ends as it should, even when its caller hangs up.
+    let house = Arc::clone(call.house);
+    let taken = transfer.taken;
+    let ending = tokio::spawn(async move { end(&house, &updates, image, taken, event).await });
+    // Dropping the way in tells the keeper that nothing more comes.
+    drop(tokio::time::timeout(SENDING, send(body, transfer.parts, connection)).await);
+    connection.set(Doing::Served);
+    ending.await.map_err(|_| Refusal::internal())?
+}
+
+fn listed(images: &[Image], esp: &Digest) -> Option<Image> {
+    images.iter().find(|image| image.esp == *esp).cloned()
+}
+
+async fn send(mut body: Incoming, parts: mpsc::Sender<Bytes>, connection: &Connection) {
+    connection.set(Doing::Body);
+    while let Some(Ok(frame)) = body.frame().await {
+        let Ok(part) = frame.into_data() else { continue };
+        // The keeper has given up: its answer says why.
+        if parts.send(part).await.is_err() {
+            return;
+        }
+        connection.set(Doing::Body);
+    }
+}
+
+/// The other ESP holds it or does not; then, recorded, it is armed; then the machine starts it.
+async fn end(
+    house: &Arc<House>,
+    updates: &Updates,
+    image: Image,
+    taken: oneshot::Receiver<Result<Esp, Code>>,
+    event: impl Fn(Outcome) -> Event,
+) -> Result<Reply, Refusal> {
+    let done = match taken.await.unwrap_or(Err(Code::Internal)) {
+        // No durable record, no effect.
+        Ok(esp) => match house.log.record(event(Outcome::Done)).await {
+            Ok(_) => arm(house, updates, image).await.map(|image| (esp, image)),
+            Err(unavailable) => {
+                updates.abandon();
+                return Err(unavailable.into());
+            }
+        },
+        Err(code) => Err(code),
+    };
+    match done {
+        Ok((esp, image)) => {
+            let updates = updates.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(RESTART_DELAY).await;
+                updates.restart();
+            });
+            Reply::json(&api::ImageTaken { image, esp: esp.letter().to_owned() })
+        }
+        Err(code) => {
+            updates.abandon();
+            house.log.record(event(Outcome::Refused(code.into()))).await?;
+            Err(code.into())
+        }
+    }
+}
+
+/// Under the lock of the root's life, so that no bundle comes in between: what is armed is listed, and
+/// stays so until the image has been tried.
+async fn arm(house: &Arc<House>, updates: &Updates, image: Image) -> Result<Digest, Code> {
+    let (house, updates) = (Arc::clone(house), updates.clone());
+    let armed = tokio::task::spawn_blocking(move || {
+        let mut life = house.life();
+        let bundle = life.bundle().ok_or(Code::WrongPhase)?;
+        if !bundle.bundle().images.contains(&image) {
+            return Err(Code::ImageUnlisted);
+        }
+        life.set_trial(true);
+        let armed = updates.arm(image.pcr11);
+        if armed.is_err() {
+            life.set_trial(false);
+        }
+        armed.map(|()| image.pcr11)
+    });
+    armed.await.unwrap_or(Err(Code::Internal))
+}
