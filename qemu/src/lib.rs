@@ -9,6 +9,7 @@ pub mod machine;
 pub mod monitor;
 pub mod partition;
 pub mod people;
+pub mod rebuild;
 pub mod report;
 pub mod runbook;
 pub mod serial;

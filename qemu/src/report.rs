@@ -54,3 +54,9 @@ impl Report {
         }
     }
 }
+
+/// How many whole steps of `unit` lie in `value`.
+#[must_use]
+pub fn steps(value: f64, unit: f64) -> usize {
+    (0..1000).take_while(|n| f64::from(*n + 1) * unit <= value).count()
+}

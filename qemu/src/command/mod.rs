@@ -2,6 +2,7 @@
 
 mod demo;
 mod drill;
+mod rebuild;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -24,6 +25,9 @@ pub enum Command {
     /// The runbooks' changes and losses, played on machines: each line as the page has it.
     #[command(bin_name = "./qemu/drill")]
     Drill(drill::Arguments),
+    /// Lost and back: one box, one of two, and all of them, with the seconds of each step.
+    #[command(bin_name = "./qemu/rebuild")]
+    Rebuild(rebuild::Arguments),
 }
 
 impl Command {
@@ -35,6 +39,7 @@ impl Command {
         match self {
             Self::Demo(arguments) => demo::run(arguments),
             Self::Drill(arguments) => drill::run(arguments),
+            Self::Rebuild(arguments) => rebuild::run(arguments),
         }
     }
 
@@ -43,6 +48,7 @@ impl Command {
         match self {
             Self::Demo(_) => "demo",
             Self::Drill(_) => "drill",
+            Self::Rebuild(_) => "rebuild",
         }
     }
 }

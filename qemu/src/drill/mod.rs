@@ -13,7 +13,7 @@ use std::{fs, path::Path};
 use anyhow::{Context as _, Result, ensure};
 
 pub use losses::DRILLS;
-pub use scene::{Scene, VALUE};
+pub use scene::{Played, Scene, VALUE};
 
 use crate::{
     report::Report,
@@ -97,7 +97,7 @@ impl<'a> Stage<'a> {
         scene.world.report.step(drill.name, "a minute");
         (drill.play)(&mut scene, &section.blocks)?;
         scene.world.report.end();
-        let seconds = scene.spent.as_secs_f64();
+        let seconds = scene.spent().as_secs_f64();
         drop(scene);
         fs::remove_dir_all(&folder)?;
         Ok(Outcome { name: drill.name, commands: section.commands(), seconds })

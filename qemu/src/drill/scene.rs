@@ -23,6 +23,14 @@ use crate::{
 /// What the old token holds.
 pub const VALUE: &str = "alice@example.org";
 
+/// A line that was played.
+pub struct Played {
+    /// As it stands on the page.
+    pub line: Line,
+    /// By everybody who typed it, one after another.
+    pub took: Duration,
+}
+
 /// The world, and who is in it.
 pub struct Scene {
     /// Site and machines.
@@ -37,8 +45,8 @@ pub struct Scene {
     pub words: BTreeMap<&'static str, String>,
     /// Fingerprint on the console of the machine that was powered on last.
     pub ek: Option<String>,
-    /// What the page's own lines took.
-    pub spent: Duration,
+    /// The page's lines as they were played.
+    pub timeline: Vec<Played>,
 }
 
 impl Scene {
@@ -53,8 +61,14 @@ impl Scene {
             custodians: CUSTODIANS.to_vec(),
             words: words.map(|(word, value)| (word, value.to_owned())).into(),
             ek: None,
-            spent: Duration::ZERO,
+            timeline: Vec::new(),
         }
+    }
+
+    /// What the lines played so far took together.
+    #[must_use]
+    pub fn spent(&self) -> Duration {
+        self.timeline.iter().map(|played| played.took).sum()
     }
 
     /// The box that the section is about, and one that serves.
@@ -68,11 +82,11 @@ impl Scene {
     /// # Errors
     /// The first line that does not go as the page says.
     pub fn run(&mut self, lines: &[Line]) -> Result<()> {
-        let since = Instant::now();
         for line in lines {
+            let since = Instant::now();
             self.line(line).with_context(|| format!("{:?} {}", line.who, line.text))?;
+            self.timeline.push(Played { line: line.clone(), took: since.elapsed() });
         }
-        self.spent += since.elapsed();
         Ok(())
     }
 
