@@ -10,6 +10,7 @@ pub mod initramfs;
 pub mod kernel;
 pub mod lock;
 pub mod manifest;
+pub mod reproduce;
 pub mod run;
 pub mod sbom;
 pub mod sign;

@@ -9,11 +9,15 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use casemate_formats::{anchors::Anchors, digest::Digest, manifest::Source};
+use casemate_formats::{
+    anchors::Anchors,
+    digest::Digest,
+    manifest::{Manifest, Source},
+};
 use casemate_image::{
     cache, disk, firmware, initramfs, kernel,
     lock::Lock,
-    manifest,
+    manifest, reproduce,
     run::say,
     sbom,
     sign::{self, DISK, ESP, Key, MANIFEST, SIGNED, UNSIGNED},
@@ -124,10 +128,11 @@ Examples:
         #[arg(long, value_name = "MIB", default_value_t = 64)]
         state_mib: u64,
     },
-    /// Checks a disk or disk image against a manifest
+    /// Checks a disk or disk image against a manifest, or rebuilds a published image and compares
     #[command(after_help = "\
 Examples:
   cargo image verify
+  cargo image verify --rebuild site/anchors --manifest published/manifest.json
   cargo image verify --disk /dev/sdX --manifest target/image/manifest.json --certificate db.crt")]
     Verify {
         /// The disk or its image
@@ -139,6 +144,10 @@ Examples:
         /// Check the signature with this db certificate as well
         #[arg(long, value_name = "FILE")]
         certificate: Option<PathBuf>,
+        /// Instead of a disk: build the image of these anchors from this checkout, with the locked
+        /// sources, and say where it parts from the manifest
+        #[arg(long, value_name = "ANCHORS", conflicts_with_all = ["disk", "certificate"])]
+        rebuild: Option<PathBuf>,
     },
     /// Writes an appliance's whole disk: ESP A, ESP B, and an empty `state` over the rest
     #[command(after_help = "Example:\n  cargo image flash --to /dev/sdX --erase")]
@@ -207,7 +216,10 @@ fn run(command: Command) -> Result<()> {
             }
             Ok(())
         }
-        Command::Verify { disk, manifest, certificate } => {
+        Command::Verify { manifest, rebuild: Some(anchors), .. } => {
+            reproduce(&root, &archive, &anchors, &manifest::read(&manifest)?)
+        }
+        Command::Verify { disk, manifest, certificate, rebuild: None } => {
             let manifest = manifest::read(&manifest)?;
             for line in sign::verify(&disk, &manifest, certificate.as_deref())? {
                 show!("{line}");
@@ -315,6 +327,22 @@ fn flash(dir: &Path, to: &Path, erase: bool) -> Result<()> {
     for line in sign::verify(to, &manifest, None)? {
         show!("{line}");
     }
+    Ok(())
+}
+
+/// Builds the image anew and compares: the same bytes up to the signature, or what differs.
+fn reproduce(root: &Path, archive: &Archive, anchors: &Path, published: &Manifest) -> Result<()> {
+    let folder = root.join("target/reproduce");
+    build(root, archive, anchors, &folder, None, true)?;
+    let rebuilt = manifest::read(&folder.join(MANIFEST))?;
+    let differences = reproduce::differences(published, &rebuilt);
+    ensure!(
+        differences.is_empty(),
+        "the published image is not what this checkout builds:\n  {}\nnext: check out the commit it \
+         was published from, on a host with the packages its manifest names",
+        differences.join("\n  ")
+    );
+    show!("the same image: unsigned UKI {}, pcr11 {}", rebuilt.unsigned.sha256, rebuilt.pcr11);
     Ok(())
 }
 
