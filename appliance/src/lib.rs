@@ -5,6 +5,7 @@ pub mod audit;
 pub mod boot;
 pub mod life;
 pub mod platform;
+pub mod pulse;
 pub mod reply;
 pub mod serve;
 pub mod state;

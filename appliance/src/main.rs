@@ -19,6 +19,7 @@ use casemate_appliance::{
         console::{Word, say},
         network, power, sandbox,
     },
+    pulse,
     serve::{self, BootFacts, House},
 };
 use casemate_core::{phase::Phase, update::Boot};
@@ -105,6 +106,7 @@ fn serve(left: Left) -> Result<Infallible, Stop> {
     sandbox::raise_file_limit().map_err(refused)?;
     sandbox::enter().map_err(refused)?;
     say(Word::Ready, format_args!("port {port}, {} ms", since_start().as_millis()));
+    pulse::BOOT.rest();
     serve::run(listener, Arc::new(house), future::pending()).map_err(refused)?;
     power::reboot("the port has closed")
 }

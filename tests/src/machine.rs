@@ -38,12 +38,23 @@ impl Built {
     /// # Errors
     /// The image builder's own.
     pub fn image(site: &Site, folder: &Path) -> Result<Self> {
+        Self::with_init(site, folder, None)
+    }
+
+    /// As [`Self::image`], with this program as `/init` instead of the firmware.
+    ///
+    /// # Errors
+    /// As [`Self::image`].
+    pub fn with_init(site: &Site, folder: &Path, init: Option<&Path>) -> Result<Self> {
         fs::create_dir_all(folder)?;
         let anchors = folder.join("anchors");
         fs::write(&anchors, site.anchors.encode()?)?;
         let tools = Tools::find()?;
         let mut build = tools.image();
         build.arg("build").arg("--anchors").arg(&anchors).arg("--out").arg(folder);
+        if let Some(init) = init {
+            build.arg("--init").arg(init);
+        }
         tools::output(&mut build)?;
         let at = |name: &str| site.folder().join(name);
         let mut sign = tools.image();

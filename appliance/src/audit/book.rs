@@ -27,7 +27,7 @@ use super::{
     shared::Tree,
     standing::Standing,
 };
-use crate::state::Ring;
+use crate::{pulse, state::Ring};
 
 /// Blocks from one snapshot to the next: bounds what a boot replays.
 pub(super) const SEGMENT_BLOCKS: u64 = 64;
@@ -215,6 +215,7 @@ impl Book {
 
     fn write_tail(&mut self) -> io::Result<()> {
         let sealed = self.seal(false);
+        pulse::LOG.beat();
         self.ring.write_tail(self.place, &sealed)?;
         self.place ^= 1;
         self.last_tail = Some(self.write);
@@ -229,6 +230,7 @@ impl Book {
             self.write_tail()?;
         }
         let sealed = self.seal(true);
+        pulse::LOG.beat();
         let units = (sealed.len() / UNIT) as u64;
         context.ledger.lock().check_overwrite(self.position + units)?;
         self.ring.write(self.position, &sealed)?;

@@ -19,7 +19,7 @@ use super::{
     keys::LogKeys,
     standing::Standing,
 };
-use crate::state::Ring;
+use crate::{pulse, state::Ring};
 
 /// How long after a failed write the next one is tried: callers in between fail at once.
 pub(super) const RETRY: Duration = Duration::from_millis(100);
@@ -133,6 +133,7 @@ impl Shared {
                 .inspect_err(|why| self.count_lost(*why, records))?;
             intake.push(encoded)
         };
+        pulse::LOG.waits();
         self.kick();
         // The writer answers every waiter that it takes; only its end leaves one without.
         receiver.await.unwrap_or(Err(AuditUnavailable::Disk))

@@ -17,6 +17,7 @@ use super::{
     ledger::Class,
     shared::{RETRY, Running, Shared},
 };
+use crate::pulse;
 
 /// A block that a collector waits for closes so long after its first record (design, section 10).
 const CLOSE_AFTER: Duration = Duration::from_secs(1);
@@ -27,6 +28,7 @@ const PROBE: Duration = Duration::from_secs(1);
 pub(super) fn run(shared: &Shared, running: &Running, mut book: Book, mut opened: Option<Instant>) {
     loop {
         let mut batch = wait(shared, opened);
+        pulse::LOG.beat();
         if shared.stop.load(Ordering::Acquire) && batch.waiters.is_empty() {
             return;
         }
@@ -83,6 +85,7 @@ pub(super) fn context<'a>(shared: &'a Shared, running: &'a Running) -> Context<'
 /// Sleeps until something waits, the open block is due, or a failed disk is to be tried.
 fn wait(shared: &Shared, opened: Option<Instant>) -> Batch {
     loop {
+        pulse::LOG.rest();
         shared.idle.store(true, Ordering::Release);
         let batch = std::mem::take(&mut shared.intake.lock().batch);
         if !batch.waiters.is_empty() || shared.stop.load(Ordering::Acquire) {

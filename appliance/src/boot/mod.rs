@@ -30,7 +30,10 @@ pub use self::{
     secure_boot::{Keyed, WithTpm},
     storage::WithDisk,
 };
-use crate::platform::console::{Word, say};
+use crate::{
+    platform::console::{Word, say},
+    pulse,
+};
 
 /// Why the boot stops: at least one refusal. A step that looks at several things names them all.
 #[derive(Debug)]
@@ -52,6 +55,7 @@ impl Stop {
     /// a machine that reboots every minute is harder to look at than one that stands still. An image on
     /// trial leaves, once.
     pub fn stay(self) -> ! {
+        pulse::BOOT.rest();
         for refusal in &self.0 {
             say(Word::Refused, refusal.name());
             say(Word::Found, refusal);

@@ -11,10 +11,13 @@ use casemate_formats::anchors::Anchors;
 use nix::mount::{MsFlags, mount};
 
 use super::{Refusal, Stop, crash};
-use crate::platform::{
-    console::{Word, say},
-    power,
-    watchdog::{self, Watchdog},
+use crate::{
+    platform::{
+        console::{Word, say},
+        power,
+        watchdog::{self, Watchdog},
+    },
+    pulse,
 };
 
 /// Where the initramfs has them.
@@ -22,6 +25,9 @@ const ANCHORS: &str = "/anchors";
 const WATCHDOG: &str = "/dev/watchdog";
 /// Messages below "error" stay in the kernel's ring: the console is the operator's.
 const PRINTK: (&str, &str) = ("/proc/sys/kernel/printk", "4");
+
+/// Seconds after which a kernel that has panicked starts the machine again (the image says: at once).
+const PANIC: &str = "/proc/sys/kernel/panic";
 
 static STARTED: OnceLock<Instant> = OnceLock::new();
 
@@ -49,10 +55,16 @@ impl Mounted {
         say(Word::Start, format_args!("Casemate {}", env!("CARGO_PKG_VERSION")));
         power::start();
         crash::install_hook();
+        pulse::BOOT.waits();
         let watchdog = watchdog::start(Path::new(WATCHDOG));
         match &watchdog {
-            Some(watchdog) => say(Word::Watchdog, format_args!("{} s", watchdog.timeout)),
-            None => say(Word::Watchdog, "none: a machine that hangs stays so"),
+            Some(watchdog) => {
+                // The watchdog resets a machine whose kernel has panicked, and says so at the next boot,
+                // which counts it. Only if it does not, the kernel starts the machine itself.
+                let _ = fs::write(PANIC, (2 * watchdog::TIMEOUT_SECONDS).to_string());
+                say(Word::Watchdog, format_args!("{} s", watchdog.timeout));
+            }
+            None => say(Word::Watchdog, "none: a machine that stands still as a whole stays so"),
         }
         let anchors = fs::read(ANCHORS).map_err(|e| Refusal::Anchors(e.to_string()))?;
         let anchors = Anchors::decode(&anchors).map_err(|e| Refusal::Anchors(e.to_string()))?;

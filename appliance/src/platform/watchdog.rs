@@ -1,4 +1,6 @@
-//! The hardware watchdog: opened early, fed by a thread of its own until the machine goes down.
+//! The watchdog: a thread that looks whether the appliance is really alive (`pulse`), and feeds the hardware
+//! as long as it is. What hangs ends like a panic: counted, and the machine starts again. Where nobody is left
+//! to look, the hardware does it, and says so at the next boot.
 
 use std::{
     fs::{File, OpenOptions},
@@ -6,20 +8,20 @@ use std::{
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::Duration,
 };
 
-use super::raw;
+use super::{
+    console::{Word, say},
+    raw,
+};
+use crate::pulse::{LOOK_EVERY, Watch};
 
-/// Longest time between feedings before the machine is reset: longer than any boot step may take,
-/// the TPM's slowest command (seconds) included.
-const TIMEOUT_SECONDS: i32 = 60;
-/// Six chances before the time-out.
-const FEED_EVERY: Duration = Duration::from_secs(10);
+/// Time without feeding after which the hardware resets the machine: six looks.
+pub const TIMEOUT_SECONDS: i32 = 30;
 /// WDIOF_CARDRESET of `<linux/watchdog.h>`: the card reset the machine.
 const CARD_RESET: i32 = 0x20;
-/// The thread only sleeps and writes.
-const STACK_BYTES: usize = 64 * 1024;
+/// The thread looks, writes, and at most panics.
+const STACK_BYTES: usize = 128 * 1024;
 
 static STOPPED: AtomicBool = AtomicBool::new(false);
 
@@ -32,30 +34,41 @@ pub struct Watchdog {
     pub fired: bool,
 }
 
-/// Opens the watchdog and starts to feed it; `None`: this machine has none.
+/// Starts to look, and to feed the hardware; `None`: this machine has none, and only what a thread of PID 1
+/// can see ends a hang.
 #[must_use]
 pub fn start(device: &Path) -> Option<Watchdog> {
-    let mut file: File = OpenOptions::new().write(true).open(device).ok()?;
-    let fired = raw::watchdog_boot_status(&file).is_ok_and(|status| status & CARD_RESET != 0);
-    // A watchdog with a fixed time-out keeps it; ours is fed often enough for any that is sold.
-    let timeout = raw::watchdog_set_timeout(&file, TIMEOUT_SECONDS).unwrap_or(0);
-    thread::Builder::new()
+    let file: Option<File> = OpenOptions::new().write(true).open(device).ok();
+    let watchdog = file.as_ref().map(|file| Watchdog {
+        fired: raw::watchdog_boot_status(file).is_ok_and(|status| status & CARD_RESET != 0),
+        // A watchdog with a fixed time-out keeps it; ours is fed often enough for any that is sold.
+        timeout: raw::watchdog_set_timeout(file, TIMEOUT_SECONDS).unwrap_or(0),
+    });
+    let looking = thread::Builder::new()
         .name("watchdog".into())
         .stack_size(STACK_BYTES)
-        .spawn(move || {
-            while !STOPPED.load(Ordering::Relaxed) {
-                // A failed write is the watchdog's business: it will reset the machine.
-                let _ = file.write_all(b"\0");
-                thread::sleep(FEED_EVERY);
-            }
-            // Closing it without the magic letter leaves it armed; keep it open all the same.
-            std::mem::forget(file);
-        })
-        .ok()?;
-    Some(Watchdog { timeout, fired })
+        .spawn(move || watch(file));
+    watchdog.filter(|_| looking.is_ok())
 }
 
 /// From now on the watchdog is left to fire: the machine is going down.
 pub fn stop_feeding() {
     STOPPED.store(true, Ordering::Relaxed);
+}
+
+fn watch(mut file: Option<File>) {
+    let mut watch = Watch::default();
+    while !STOPPED.load(Ordering::Relaxed) {
+        if let Some(file) = &mut file {
+            // A failed write is the watchdog's business: it will reset the machine.
+            let _ = file.write_all(b"\0");
+        }
+        thread::sleep(LOOK_EVERY);
+        if let Some((what, time)) = watch.look() {
+            say(Word::Watchdog, format_args!("{what} has not got on for {} s", time.as_secs()));
+            panic!("{what} hangs");
+        }
+    }
+    // Closing it without the magic letter leaves it armed; keep it open all the same.
+    std::mem::forget(file);
 }

@@ -26,6 +26,7 @@ use super::{
     admission::{Connection, Doing, Pass, SWEEP},
     head, routes, tls,
 };
+use crate::pulse;
 
 /// How long an answer under way, or the other side's close, is waited for when a connection ends.
 const GRACE: Duration = Duration::from_secs(2);
@@ -66,10 +67,15 @@ pub(super) async fn serve(
                 // That one connection's own fault.
                 Err(_) => {}
             },
-            _ = sweep.tick() => gate.sweep(),
+            _ = sweep.tick() => {
+                gate.sweep();
+                // Seen alive: this loop, and a thread that answers.
+                tokio::spawn(async { pulse::SERVER.beat() });
+            }
             () = &mut stop => break,
         }
     }
+    pulse::SERVER.rest();
     drop(listener);
     gate.close_all();
     let empty = async {

@@ -17,6 +17,8 @@ use std::{io, net::TcpListener, sync::Arc};
 
 pub use house::{BootFacts, House, HouseError, Snapshot};
 
+use crate::pulse;
+
 /// Threads for what blocks: one TPM job at a time, a tick, collectors that read old blocks.
 const BLOCKING_THREADS: usize = 8;
 
@@ -31,6 +33,7 @@ pub fn run(
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
+    pulse::SERVER.waits();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .max_blocking_threads(BLOCKING_THREADS)
         .enable_all()

@@ -23,6 +23,7 @@ use super::{
     session::{Cover, Salted},
     template,
 };
+use crate::pulse;
 
 /// Jobs that may wait. Callers block beyond that; the server admits far fewer at once.
 const QUEUE: usize = 8;
@@ -63,6 +64,7 @@ impl Thread {
         let thread = Builder::new()
             .name("tpm".to_owned())
             .spawn(move || {
+                pulse::TPM.beat();
                 let owner = Owner::open(&tcti, template)
                     .and_then(|mut owner| first(&mut owner).map(|value| (owner, value)));
                 match owner {
@@ -71,6 +73,7 @@ impl Thread {
                         serve(owner, &queue);
                     }
                     Err(error) => {
+                        pulse::TPM.rest();
                         let _ = opened.send(Err(error));
                     }
                 }
@@ -88,6 +91,7 @@ impl Thread {
     ) -> Result<T, TpmError> {
         let (done, result) = sync_channel(1);
         let jobs = self.jobs.as_ref().ok_or(TpmError::Gone)?;
+        pulse::TPM.waits();
         jobs.send(Box::new(move |owner| {
             let _ = done.send(job(owner));
         }))
@@ -106,8 +110,10 @@ impl Drop for Thread {
 }
 
 fn serve(mut owner: Owner, queue: &Receiver<Job>) {
+    pulse::TPM.rest();
     while let Ok(job) = queue.recv() {
         job(&mut owner);
+        pulse::TPM.rest();
     }
 }
 

@@ -19,6 +19,7 @@ use tss_esapi::{
 };
 
 use super::{TpmError, error::BAD_AUTH, owner::Owner};
+use crate::pulse;
 
 /// How often a fresh session may fail its probe. The TSS's ECDH drops leading zeros of the shared
 /// secret (1 of 256 sessions); eight in a row is somebody who does not know the salt.
@@ -75,6 +76,7 @@ impl Owner {
                 .build();
             self.context.tr_sess_set_attributes(*session, attributes, mask)?;
         }
+        pulse::TPM.beat();
         let nth = |n: usize| uses.get(n).map(|(session, _)| *session);
         Ok(self.context.execute_with_sessions((nth(0), nth(1), nth(2)), command)?)
     }
