@@ -179,6 +179,7 @@ impl Site {
                 established: None,
             },
             audit: Audit { collectors_required: 0, overwrite: true },
+            expected: Vec::new(),
         }
     }
 

@@ -105,5 +105,6 @@ pub(crate) fn bundle() -> Bundle {
             established: Some(established()),
         },
         audit: Audit { collectors_required: 0, overwrite: true },
+        expected: Vec::new(),
     }
 }

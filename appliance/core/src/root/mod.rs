@@ -54,6 +54,8 @@ pub enum Purpose {
     Subject,
     /// MAC of locks between boxes.
     Lock,
+    /// MAC of the settings that a client last authenticated under.
+    Reach,
 }
 
 impl Purpose {
@@ -68,6 +70,7 @@ impl Purpose {
             Self::Block => "block",
             Self::Subject => "subject",
             Self::Lock => "lock",
+            Self::Reach => "reach",
         }
     }
 }

@@ -109,7 +109,10 @@ impl Add {
                 .found(other)
                 .next("use that name; a box has one host record"));
         }
-        let (record, change) = record(known.get(&name), &attested, connection.address())?;
+        let arrived =
+            site.bundle_source()?.expected.into_iter().find(|box_| box_.name == self.name);
+        let network = arrived.map(|box_| box_.network).unwrap_or_default();
+        let (record, change) = record(known.get(&name), &attested, connection.address(), network)?;
         let shown = describe(&name, &attested, &record, change);
         if change != Change::None && !self.yes {
             output.note(&shown);
@@ -141,11 +144,12 @@ enum Change {
     None,
 }
 
-/// The record that lists this box: a new one, or the old one with a new PCR 7 and new applications.
+/// The record that lists this box: a new one (with the network under which it was expected), or the old one with a new PCR 7 and new applications.
 fn record(
     old: Option<&HostRecord>,
     attested: &Attested,
     address: &str,
+    network: NetworkRecord,
 ) -> Result<(HostRecord, Change), Failure> {
     let (ek, ek_template, ak) = attested.identity();
     let Some(old) = old else {
@@ -159,7 +163,7 @@ fn record(
             sealed: true,
             retired: false,
             reach: Some(address.to_owned()),
-            network: NetworkRecord::default(),
+            network,
         };
         return Ok((record, Change::New));
     };

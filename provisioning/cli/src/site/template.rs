@@ -95,6 +95,14 @@ serving = 1
 [audit]
 collectors_required = 0
 overwrite = true
+
+# Boxes without DHCP that are on their way: flashed with a signed bundle that names them here
+# (`cargo image flash --bundle`), they come up under this address and can be added as hosts. The
+# hardware address tells which box it is. Drop the entry once hosts/NAME.toml is there.
+#
+# [[expected]]
+# name = \"beta\"
+# network = { mac = \"52:54:00:12:34:56\", addresses = [\"10.0.0.8/24\"], gateways = [\"10.0.0.1\"] }
 ",
     );
     text

@@ -57,6 +57,8 @@ pub struct Bundle {
     pub root: RootSection,
     /// Section 6: audit collectors and what happens without one.
     pub audit: Audit,
+    /// Section 7, left out where there is none: boxes that are on their way, by ascending name.
+    pub expected: std::vec::Vec<Expected>,
 }
 
 /// Section 1.
@@ -129,6 +131,16 @@ pub struct Network {
     pub addresses: Vec<Prefix, { limits::ADDRESSES }>,
     /// Default routes, at most one for each family.
     pub gateways: Vec<IpAddr, 2>,
+}
+
+/// Section 7: a box that no host record lists yet, because nobody has verified its TPM. It gets its
+/// first address from a bundle that was written on its disk, and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expected {
+    /// The name that it shall have.
+    pub name: Label,
+    /// Its network; the hardware address tells which box it is.
+    pub network: Network,
 }
 
 /// An address with a prefix length, `10.0.0.7/24`.

@@ -7,7 +7,7 @@ use crate::{
     bundle::{
         Bundle,
         body::{
-            Client, Custodian, Established, Host, Keyring, Label, Network, Prefix, Roles,
+            Client, Custodian, Established, Expected, Host, Keyring, Label, Network, Prefix, Roles,
             RootSection, Service,
         },
         error::BodyError,
@@ -24,6 +24,7 @@ impl Bundle {
         site(self)?;
         images(self)?;
         hosts(&self.hosts, self.images.len())?;
+        expected(&self.expected, &self.hosts)?;
         service(&self.service, self.root.established.as_ref().map_or(1, |root| root.generation))?;
         root(&self.root)?;
         holds(self.audit.collectors_required <= limits::COLLECTORS, "at most 8 collectors")
@@ -58,6 +59,20 @@ fn hosts(hosts: &[Host], images: usize) -> Result<(), BodyError> {
         let share = host.budget_share.is_none_or(|share| (1..=1_000).contains(&share));
         holds(share, "a budget share of 1 to 1000 thousandths")?;
         network(&host.network)?;
+    }
+    Ok(())
+}
+
+fn expected(expected: &[Expected], hosts: &[Host]) -> Result<(), BodyError> {
+    fits("expected boxes", limits::HOSTS, expected.len())?;
+    ascending("expected boxes", expected.iter().map(|box_| &box_.name))?;
+    distinct("hardware addresses of expected boxes", expected.iter().map(|box_| box_.network.mac))?;
+    for box_ in expected {
+        let named = box_.network.mac.is_some() && !box_.network.addresses.is_empty();
+        holds(named, "a hardware address and an address of an expected box")?;
+        let unlisted = hosts.iter().all(|host| host.name != box_.name);
+        holds(unlisted, "expected boxes that are not listed as hosts")?;
+        network(&box_.network)?;
     }
     Ok(())
 }

@@ -39,7 +39,7 @@ pub(crate) fn digest(text: &str) -> Digest {
     Digest::sha256(text.as_bytes())
 }
 
-fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     Name::new(&[&[0, 0x0b], digest(text).as_ref()].concat()).unwrap()
 }
 
@@ -123,6 +123,7 @@ pub(crate) fn first() -> Bundle {
             established: None,
         },
         audit: Audit { collectors_required: 1, overwrite: false },
+        expected: Vec::new(),
     }
 }
 

@@ -15,13 +15,15 @@ use crate::{
 pub const FORMAT: u16 = 1;
 
 /// Sections of this format by id, with the version each is written in.
-const SECTIONS: [(u16, u16, &str); 6] = [
+const SECTIONS: [(u16, u16, &str); 7] = [
     (1, 1, "site"),
     (2, 1, "images"),
     (3, 1, "hosts"),
     (4, 1, "service"),
     (5, 1, "root"),
     (6, 1, "audit"),
+    // Left out where it is empty.
+    (7, 1, "expected"),
 ];
 
 impl Bundle {
@@ -30,14 +32,16 @@ impl Bundle {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = FORMAT.to_be_bytes().to_vec();
         let contents = [
-            postcard_of(&self.site),
-            postcard_of(&self.images),
-            postcard_of(&self.hosts),
-            postcard_of(&self.service),
-            postcard_of(&self.root),
-            postcard_of(&self.audit),
+            Some(postcard_of(&self.site)),
+            Some(postcard_of(&self.images)),
+            Some(postcard_of(&self.hosts)),
+            Some(postcard_of(&self.service)),
+            Some(postcard_of(&self.root)),
+            Some(postcard_of(&self.audit)),
+            (!self.expected.is_empty()).then(|| postcard_of(&self.expected)),
         ];
         for ((id, version, _), content) in SECTIONS.iter().zip(contents) {
+            let Some(content) = content else { continue };
             let length = u32::try_from(content.len()).unwrap_or(u32::MAX);
             out.extend_from_slice(&id.to_be_bytes());
             out.extend_from_slice(&version.to_be_bytes());
@@ -89,6 +93,7 @@ impl Bundle {
             service: value(&contents, 3)?,
             root: value(&contents, 4)?,
             audit: value(&contents, 5)?,
+            expected: optional(&contents, 6)?,
         };
         bundle.check()?;
         Ok(bundle)
@@ -121,6 +126,18 @@ fn take<const N: usize>(rest: &mut &[u8], what: &'static str) -> Result<[u8; N],
     let (taken, after) = rest.split_first_chunk().ok_or(BodyError::Truncated(what))?;
     *rest = after;
     Ok(*taken)
+}
+
+/// A table that is left out where it is empty: an empty one has no other encoding.
+fn optional<T: Serialize + DeserializeOwned>(
+    contents: &[Option<&[u8]>; SECTIONS.len()],
+    place: usize,
+) -> Result<Vec<T>, BodyError> {
+    if contents[place].is_none() {
+        return Ok(Vec::new());
+    }
+    let table: Vec<T> = value(contents, place)?;
+    if table.is_empty() { Err(BodyError::NotCanonical(SECTIONS[place].2)) } else { Ok(table) }
 }
 
 fn value<T: Serialize + DeserializeOwned>(

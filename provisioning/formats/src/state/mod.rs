@@ -6,11 +6,13 @@
 
 pub mod crash;
 pub mod header;
+pub mod reach;
 pub mod slot;
 pub mod trial;
 
 pub use crash::{Crash, CrashSector};
 pub use header::{Geometry, HeaderError};
+pub use reach::Reach;
 pub use slot::{Absent, Slot};
 pub use trial::{Stage, TrialSector};
 

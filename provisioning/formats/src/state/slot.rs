@@ -58,6 +58,11 @@ pub const SLOT_UNITS: u64 = (SLOT_BYTES / UNIT) as u64;
 pub const BLOB_BYTES: usize = 4096;
 /// The highest write number: one a second for 34,000 years.
 pub const LAST_WRITE: u64 = 1 << 40;
+/// Bytes of the longest slot: the last unit of each slot's place stays free for others.
+pub const MOST_BYTES: usize = {
+    let fields = 16 + 2 + 8 + 8 + 1 + 32 * limits::BRANCHES + 4 + 4;
+    (fields + BLOB_BYTES + limits::BUNDLE_BYTES + 32).next_multiple_of(UNIT)
+};
 
 const MAGIC: &[u8; 16] = b"casemate.slot\0\0\0";
 const FORMAT: u16 = 1;

@@ -33,6 +33,7 @@ fn bundle(spoken: &SoftBox) -> Bundle {
             established: None,
         },
         audit: Audit { collectors_required: 0, overwrite: true },
+        expected: Vec::new(),
     }
 }
 

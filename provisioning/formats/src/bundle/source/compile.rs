@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    BundleSource, ClientSource, Finding, HostRecord, ImagesSource, KeyringSource,
+    BundleSource, ClientSource, ExpectedSource, Finding, HostRecord, ImagesSource, KeyringSource,
     host::prefix,
     parse_time,
     root::{self, Genesis},
@@ -11,7 +11,9 @@ use super::{
 use crate::{
     bundle::{
         Bundle,
-        body::{Audit, Client, Grant, Image, Keyring, Label, Prefix, Roles, Service, Site},
+        body::{
+            Audit, Client, Expected, Grant, Image, Keyring, Label, Prefix, Roles, Service, Site,
+        },
         error::expected_and_found,
     },
     code::Code,
@@ -71,6 +73,8 @@ pub fn compile(input: &Input<'_>) -> Result<Compiled, Vec<Finding>> {
     }
     let hosts: Vec<_> =
         input.hosts.iter().filter_map(|(name, record)| record.compile(name, found)).collect();
+    let expected =
+        sorted(source.expected.iter().filter_map(|e| expected(e, input.hosts, found)), |e| &e.name);
     let keyrings = sorted(source.keyring.iter().filter_map(|k| keyring(k, found)), |k| &k.name);
     let clients = sorted(source.client.iter().filter_map(|c| client(c, found)), |c| &c.name);
     let roots = root::compile(&source.root, input.genesis, found);
@@ -92,7 +96,7 @@ pub fn compile(input: &Input<'_>) -> Result<Compiled, Vec<Finding>> {
         return Err(findings);
     };
     let service = Service { port: source.service.port, keyrings, clients };
-    let bundle = Bundle { site, images, hosts, service, root: roots.section, audit };
+    let bundle = Bundle { site, images, hosts, service, root: roots.section, audit, expected };
     bundle.check().map_err(|error| {
         let text = error.to_string();
         let (expected, found) = expected_and_found(&text);
@@ -134,6 +138,29 @@ fn site(input: &Input<'_>, findings: &mut Vec<Finding>) -> Option<Site> {
         issued: issued?,
         acknowledged_logs: logs,
     })
+}
+
+/// A box on its way; `None`: it has arrived, its host record has its network.
+fn expected(
+    source: &ExpectedSource,
+    hosts: &BTreeMap<Label, HostRecord>,
+    findings: &mut Vec<Finding>,
+) -> Option<Expected> {
+    let name = label("expected.name", &source.name, findings)?;
+    if hosts.contains_key(&name) {
+        return None;
+    }
+    let place = format!("bundle.toml: expected {name}: network");
+    if source.network.mac.is_none() || source.network.addresses.is_empty() {
+        findings.push(Finding::new(
+            Code::OutOfRange,
+            &place,
+            "mac and addresses: the box is known by its hardware address alone",
+            "one of them is missing",
+            "its console and its label show the hardware address",
+        ));
+    }
+    Some(Expected { network: source.network.compile(&place, findings)?, name })
 }
 
 fn keyring(source: &KeyringSource, findings: &mut Vec<Finding>) -> Option<Keyring> {
@@ -274,6 +301,10 @@ fn hints(bundle: &Bundle) -> Vec<String> {
     }
     if bundle.audit.collectors_required == 0 {
         hints.push("no audit collector: the oldest blocks are overwritten".to_owned());
+    }
+    for expected in &bundle.expected {
+        let name = &expected.name;
+        hints.push(format!("{name} is expected: `casemate host add {name}` once it is there"));
     }
     for host in bundle.hosts.iter().filter(|host| host.retired) {
         hints.push(format!("host {} is retired: it destroys what it holds", host.name));

@@ -107,7 +107,7 @@ impl HostRecord {
 }
 
 impl NetworkRecord {
-    fn compile(&self, place: &str, findings: &mut Vec<Finding>) -> Option<Network> {
+    pub(super) fn compile(&self, place: &str, findings: &mut Vec<Finding>) -> Option<Network> {
         let mac = match self.mac.as_deref().map(|text| (text, parse_mac(text))) {
             None => Some(None),
             Some((_, Some(mac))) => Some(Some(mac)),

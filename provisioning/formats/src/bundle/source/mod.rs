@@ -50,6 +50,19 @@ pub struct BundleSource {
     pub root: RootSource,
     /// Audit collectors.
     pub audit: AuditSource,
+    /// Boxes on their way.
+    #[serde(default)]
+    pub expected: Vec<ExpectedSource>,
+}
+
+/// `[[expected]]`: dropped from the bundle once `hosts/NAME.toml` is there.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectedSource {
+    /// The name that the box shall have.
+    pub name: String,
+    /// Its network, as under `[network]` of a host record.
+    pub network: NetworkRecord,
 }
 
 /// `[[acknowledged_log]]`.
@@ -228,6 +241,10 @@ impl Bundle {
         for (shown, host) in hosts.as_array_mut().into_iter().flatten().zip(&self.hosts) {
             shown["network"]["mac"] = host.network.mac.map(|mac| hex(&mac)).into();
         }
+        let mut expected = serde_json::json!(self.expected);
+        for (shown, of) in expected.as_array_mut().into_iter().flatten().zip(&self.expected) {
+            shown["network"]["mac"] = of.network.mac.map(|mac| hex(&mac)).into();
+        }
         serde_json::json!({
             "site": self.site,
             "images": self.images,
@@ -235,6 +252,7 @@ impl Bundle {
             "service": self.service,
             "root": root,
             "audit": self.audit,
+            "expected": expected,
         })
     }
 }

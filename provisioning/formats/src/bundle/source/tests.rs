@@ -106,6 +106,28 @@ impl Sources {
 }
 
 #[test]
+fn an_expected_box_is_named_until_its_host_record_is_there() {
+    let expected = "\n[[expected]]\nname = \"beta\"\n\
+        network = { mac = \"52:54:00:00:00:02\", addresses = [\"10.0.0.8/24\"] }\n";
+    let mut sources = sources();
+    sources.bundle = BundleSource::parse(&format!("{BUNDLE}{expected}")).unwrap();
+    let compiled = sources.compile().unwrap();
+    assert_eq!(compiled.bundle.expected.len(), 1);
+    assert!(compiled.notes.iter().any(|note| note.contains("beta is expected")));
+    // It arrived.
+    sources.hosts.insert(label("beta"), {
+        let mut host = HostRecord::parse(HOST).unwrap();
+        host.ek = crate::bundle::example::name("ek beta");
+        host.ak = crate::bundle::example::name("ak beta");
+        host
+    });
+    assert!(sources.bundle().expected.is_empty());
+    sources.hosts.remove(&label("beta"));
+    sources.bundle.expected[0].network.mac = None;
+    assert_eq!(sources.codes(), ["out-of-range"]);
+}
+
+#[test]
 fn the_golden_source_compiles_to_the_golden_body() {
     crate::bundle::example::golden("source/bundle.body", &sources().bundle().encode());
 }

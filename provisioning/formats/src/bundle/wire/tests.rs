@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::bundle::example::{first, full, golden};
+use crate::bundle::{
+    body::{Expected, Network},
+    example::{first, full, golden, label},
+};
 
 /// Where each section starts and ends, header included.
 fn sections(body: &[u8]) -> Vec<std::ops::Range<usize>> {
@@ -40,6 +43,40 @@ fn bodies_keep_their_bytes() {
 }
 
 #[test]
+fn an_expected_box_stands_in_a_section_that_is_left_out_without_one() {
+    let mut bundle = first();
+    let network = bundle.hosts[0].network.clone();
+    let expected = Expected { name: label("gamma"), network };
+    bundle.expected = vec![expected];
+    let body = bundle.encode();
+    golden("bundle/expected.body", &body);
+    assert_eq!(Bundle::decode(&body).unwrap(), bundle);
+    assert!(body.starts_with(&first().encode()), "the other sections stay as they were");
+    // An empty table has one encoding: none.
+    let empty = with_content(&body, 6, &[0]);
+    assert_eq!(slug(&empty), "not-canonical");
+}
+
+#[test]
+fn an_expected_box_is_known_by_its_hardware_address_and_is_no_host() {
+    let network = first().hosts[0].network.clone();
+    let with = |name: &str, change: fn(&mut Network)| {
+        let mut bundle = first();
+        let mut network = network.clone();
+        change(&mut network);
+        bundle.expected = vec![Expected { name: label(name), network }];
+        slug(&bundle.encode())
+    };
+    assert_eq!(with("gamma", |network| network.mac = None), "out-of-range");
+    assert_eq!(with("gamma", |network| network.addresses.clear()), "out-of-range");
+    assert_eq!(with("alpha", |_| ()), "out-of-range");
+    let mut twice = first();
+    let expected = |name: &str| Expected { name: label(name), network: network.clone() };
+    twice.expected = vec![expected("delta"), expected("gamma")];
+    assert_eq!(slug(&twice.encode()), "duplicate");
+}
+
+#[test]
 fn an_unknown_version_of_body_or_section_is_refused() {
     for version in [0, 2, 0xffff_u16] {
         let mut body = first().encode();
@@ -55,7 +92,7 @@ fn an_unknown_version_of_body_or_section_is_refused() {
 
 #[test]
 fn an_unknown_section_is_refused() {
-    for id in [0_u16, 7, 0xffff] {
+    for id in [0_u16, 8, 0xffff] {
         let mut body = first().encode();
         body.extend_from_slice(&id.to_be_bytes());
         body.extend_from_slice(&[0, 1, 0, 0, 0, 0]);
