@@ -8,6 +8,7 @@ pub mod collection;
 pub mod command;
 pub mod connection;
 pub mod custody;
+pub mod event_words;
 pub mod forwarding;
 pub mod output;
 pub mod reach;

@@ -5,7 +5,7 @@
 //! site.toml  bundle.toml  images.toml       what people write
 //! anchors  secure-boot/{PK,KEK,db}.{crt,auth}
 //! former-anchors/HASH                       of older images; what was signed under them still counts
-//! hosts/NAME.toml                           `casemate host add`
+//! hosts/NAME.toml  hosts/NAME.log           `casemate host add`: record; event log that it was made from
 //! genesis/G-S.json  acks/G-S/NAME.json      root G, split S: answers, acknowledgements
 //! bundles/SEQ.bundle                        built, then signed
 //! private/{PK,KEK,db}.key                   never tracked
@@ -35,7 +35,7 @@ use casemate_formats::{
     },
     digest::Digest,
     genesis::{Ack, Document},
-    request::verify,
+    request::{eventlog, verify},
 };
 
 use crate::output::Failure;
@@ -163,6 +163,40 @@ impl Site {
         let text =
             record.format().map_err(|error| Failure::environment("toml", error.to_string()))?;
         write(&self.path(format!("hosts/{name}.toml")), text.as_bytes())
+    }
+
+    /// The firmware's event log that a host record was made from; none: it was not kept.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is larger than any log.
+    pub fn event_log(&self, name: &Label) -> Result<Option<Vec<u8>>, Failure> {
+        let path = self.path(format!("hosts/{name}.log"));
+        path.exists().then(|| read_bounded(&path, eventlog::MAX_BYTES)).transpose()
+    }
+
+    /// Keeps the event log of a verified request.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_event_log(&self, name: &Label, log: &[u8]) -> Result<Written, Failure> {
+        write(&self.path(format!("hosts/{name}.log")), log)
+    }
+
+    /// Removes a host record with its event log; whether there was one.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub fn remove_host(&self, name: &Label) -> Result<bool, Failure> {
+        let mut found = false;
+        for ending in ["log", "toml"] {
+            let path = self.path(format!("hosts/{name}.{ending}"));
+            match std::fs::remove_file(&path) {
+                Ok(()) => found = true,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Failure::file(&path, &error)),
+            }
+        }
+        Ok(found)
     }
 
     /// The file of a bundle.

@@ -1,7 +1,7 @@
 //! `casemate bundle …`: one file a step.
 
 mod add_image;
-mod build;
+pub mod build;
 mod check;
 mod diff;
 mod new;

@@ -28,21 +28,10 @@ impl Command {
     /// bundle.toml has no lines `seq = …` and `issued = …` of their own.
     pub fn run(self, output: &Output) -> Result<(), Failure> {
         let site = Site::open(&self.site)?;
-        let source = site.bundle_source()?;
+        let seq = site.bundle_source()?.seq;
         let newest = site.newest_signed(None)?.map_or(0, |newest| newest.bundle().site.seq);
-        let changed = source.seq <= newest;
-        let seq = if changed { newest + 1 } else { source.seq };
-        if changed {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-            let path = site.path("bundle.toml");
-            let text = std::fs::read_to_string(&path).map_err(|e| Failure::file(&path, &e))?;
-            let text = renumber(&text, seq, &format_time(now)).ok_or_else(|| {
-                Failure::refused("bundle-toml", "bundle.toml cannot be renumbered")
-                    .expected("a line `seq = N` and a line `issued = \"…\"`, each of its own")
-                    .next("write them so, above the first [table]")
-            })?;
-            write(&path, text.as_bytes())?;
-        }
+        let changed = seq <= newest;
+        let seq = if changed { take(&site, newest + 1)? } else { seq };
         let text = if changed {
             format!("seq {newest} is signed: bundle.toml has seq {seq} now")
         } else {
@@ -51,6 +40,23 @@ impl Command {
         output.result(text, &serde_json::json!({ "seq": seq, "changed": changed }));
         Ok(())
     }
+}
+
+/// Writes this number and the present time into bundle.toml.
+///
+/// # Errors
+/// bundle.toml has no lines `seq = …` and `issued = …` of their own.
+pub(super) fn take(site: &Site, seq: u64) -> Result<u64, Failure> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let path = site.path("bundle.toml");
+    let text = std::fs::read_to_string(&path).map_err(|e| Failure::file(&path, &e))?;
+    let text = renumber(&text, seq, &format_time(now)).ok_or_else(|| {
+        Failure::refused("bundle-toml", "bundle.toml cannot be renumbered")
+            .expected("a line `seq = N` and a line `issued = \"…\"`, each of its own")
+            .next("write them so, above the first [table]")
+    })?;
+    write(&path, text.as_bytes())?;
+    Ok(seq)
 }
 
 /// Replaces the two lines; the result must read as the same bundle with another number.

@@ -44,6 +44,9 @@ pub struct Expected<'a> {
 pub enum Known<'a> {
     /// One with a host record: EK, AK and PCR 7 are pinned, other boot applications are listed.
     Listed(&'a Host),
+    /// One with a host record whose firmware may be another than when it was listed: EK and AK are
+    /// pinned. PCR 7 and other boot applications are then for the caller to show.
+    Changed(&'a Host),
     /// A new one: the fingerprint is what a person read from its console. AK, PCR 7 and other boot
     /// applications are then for the caller to show, and the AK to challenge.
     New(&'a Fingerprint),
@@ -200,7 +203,7 @@ fn identity(
     })?;
     let ak = attestation_key(&request.ak_public)?;
     match known {
-        Known::Listed(host) => {
+        Known::Listed(host) | Known::Changed(host) => {
             let (listed, found) = (host.ek.fingerprint(), ek.name().fingerprint());
             equal(Code::HostMismatch, "EK", &listed.grouped(), &found.grouped())?;
             equal(Code::HostMismatch, "AK", &host.ak, ak.name())?;

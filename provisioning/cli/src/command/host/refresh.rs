@@ -1,0 +1,105 @@
+//! `casemate host refresh`: a listed box after a firmware update. Its keys must be the pinned ones; what
+//! its firmware measured otherwise is told in words, and a person decides.
+
+use std::path::PathBuf;
+
+use casemate_formats::{code::Code, digest::Digest, request::verify::Known};
+
+use super::record::with_state;
+use crate::{
+    attest::{self, Terms},
+    command::bundle::build,
+    event_words,
+    output::{Failure, Output},
+    reach,
+    site::{Site, Written},
+};
+
+/// Fetches a request from a listed box whose firmware was updated, checks that endorsement and
+/// attestation key are the pinned ones and that Secure Boot is on under the site's keys, and shows in
+/// words what the firmware measured otherwise than when the box was listed. Then the new PCR 7 value
+/// stands beside the old one in its host record, and the next bundle is built.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    casemate host refresh alpha --site site\n  \
+    casemate host refresh alpha --site site --drop-old\n\n\
+    Then sign the bundle, push it, and bring the root back: `casemate forward`, or k shares.")]
+pub struct Command {
+    /// Its name within the site.
+    name: String,
+    /// The site's directory.
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    site: PathBuf,
+    /// Where it is reached, instead of what its host record says.
+    #[arg(long, value_name = "ADDRESS[:PORT]")]
+    address: Option<String>,
+    /// List only the PCR 7 that the box has now: the old firmware is not put back.
+    #[arg(long)]
+    drop_old: bool,
+    /// Do not ask before the record is written.
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Command {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// The box is another one, or Secure Boot is not as it should be, by name; no.
+    pub fn run(self, output: &Output) -> Result<(), Failure> {
+        let site = Site::open(&self.site)?;
+        let bundle = reach::signed(&site)?;
+        let address = self.address.as_deref();
+        let mut listed = reach::listed(site, bundle, &self.name, address, None)?;
+        let (name, old) = listed.site.host(&self.name)?;
+        if (&old.ek, &old.ak) != (&listed.host.ek, &listed.host.ak) {
+            return Err(Failure::from(Code::HostMismatch)
+                .expected(listed.host.ek.fingerprint().short())
+                .found(old.ek.fingerprint().short())
+                .next("hosts/NAME.toml names another board than the signed bundle: sign and push first"));
+        }
+        let (anchors, images) = (listed.site.anchors()?, listed.site.images()?);
+        let terms =
+            Terms { anchors: &anchors, images: &images, host: Known::Changed(&listed.host) };
+        let (request, attested) = attest::verified(&mut listed.connection, terms, None)?;
+        let mut record = with_state(&old, &attested);
+        if self.drop_old {
+            record.pcr7 = vec![attested.pcr7()];
+            record.boot_applications.retain(|app| attested.other_applications.contains(app));
+        }
+        let before = listed.site.event_log(&name)?;
+        let mut lines = event_words::difference(before.as_deref(), &request.event_log)?;
+        let list = |values: &[Digest]| {
+            values.iter().map(Digest::short).collect::<Vec<_>>().join("\n           ")
+        };
+        lines.push(format!("PCR 7 now  {}", attested.pcr7().short()));
+        lines.push(format!("listed     {}", list(&old.pcr7)));
+        lines.push(format!("to list    {}", list(&record.pcr7)));
+        for gone in old.pcr7.iter().filter(|value| !record.pcr7.contains(value)) {
+            lines
+                .push(format!("dropped    {}: that firmware opens nothing any more", gone.short()));
+        }
+        let text = format!("{name}: the listed board\n{}", lines.join("\n"));
+        let changed = record != old;
+        if changed && !self.yes {
+            output.note(&text);
+            output.confirm("Is this the change that was made to its firmware?")?;
+        }
+        let written = listed.site.write_host(&name, &record)?;
+        // From now on this is what differences are told from.
+        listed.site.write_event_log(&name, &request.event_log)?;
+        let (next, bundle) = match written {
+            Written::Same => ("nothing was changed".to_owned(), serde_json::Value::Null),
+            Written::New | Written::Changed => build::after_change(&listed.site, output),
+        };
+        output.result(
+            format_args!("{text}\n{written} hosts/{name}.toml\n{next}"),
+            &serde_json::json!({
+                "host": name, "written": written, "pcr7": attested.pcr7(), "listed": record.pcr7,
+                "difference": lines, "other_applications": attested.other_applications,
+                "phase": attested.claims.phase, "bundle": bundle,
+            }),
+        );
+        Ok(())
+    }
+}

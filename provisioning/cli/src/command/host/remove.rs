@@ -1,0 +1,56 @@
+//! `casemate host remove`: a box that will not come back.
+
+use std::path::PathBuf;
+
+use crate::{
+    command::bundle::build,
+    output::{Failure, Output},
+    site::Site,
+};
+
+/// Takes a box out of the site and builds the next bundle: it gets no root and no bundle any more. The
+/// box itself does not hear of it. If it may be in somebody's hands with its disk, it still starts as it
+/// was: see the runbook root-disclosed; if it may come back, `casemate host retire` it instead.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  casemate host remove beta --site site\n\n\
+    Then sign the bundle and push it.")]
+pub struct Command {
+    /// Its name within the site.
+    name: String,
+    /// The site's directory.
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    site: PathBuf,
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Command {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// No such host, in the directory or in the newest signed bundle; no.
+    pub fn run(self, output: &Output) -> Result<(), Failure> {
+        let site = Site::open(&self.site)?;
+        let name = super::label(&self.name)?;
+        let signed = site.newest_signed(None)?;
+        let listed =
+            signed.is_some_and(|signed| signed.bundle().hosts.iter().any(|host| host.name == name));
+        let here = site.hosts()?.contains_key(&name);
+        if !here && !listed {
+            // Says which there are.
+            site.host(&self.name)?;
+        }
+        if here && !self.yes {
+            output.confirm(format_args!("Take {name} out of the site?"))?;
+        }
+        let removed = site.remove_host(&name)?;
+        let (next, bundle) = build::after_change(&site, output);
+        let word = if removed { "removed" } else { "was removed already:" };
+        output.result(
+            format_args!("{word} hosts/{name}.toml\n{next}"),
+            &serde_json::json!({ "host": name, "removed": removed, "bundle": bundle }),
+        );
+        Ok(())
+    }
+}

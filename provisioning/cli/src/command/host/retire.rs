@@ -1,0 +1,51 @@
+//! `casemate host retire`: a box is to destroy what it holds.
+
+use std::path::PathBuf;
+
+use crate::{
+    command::bundle::build,
+    output::{Failure, Output},
+    site::{Site, Written},
+};
+
+/// Marks a box as retired and builds the next bundle. As soon as the box hears of that bundle, it raises
+/// its counter, keeps no root and starts again: nothing that lies on its disk opens any more. Nothing
+/// undoes it but setting the box up anew. Where the box is lost for good: `casemate host remove`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  casemate host retire beta --site site\n\n\
+    Then sign the bundle and push it, to the retired box as well.")]
+pub struct Command {
+    /// Its name within the site.
+    name: String,
+    /// The site's directory.
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    site: PathBuf,
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Command {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// No such host; no.
+    pub fn run(self, output: &Output) -> Result<(), Failure> {
+        let site = Site::open(&self.site)?;
+        let (name, mut record) = site.host(&self.name)?;
+        if !record.retired && !self.yes {
+            output.confirm(format_args!("Shall {name} destroy what it holds?"))?;
+        }
+        record.retired = true;
+        let written = site.write_host(&name, &record)?;
+        let (next, bundle) = match written {
+            Written::Same => ("it is retired already".to_owned(), serde_json::Value::Null),
+            Written::New | Written::Changed => build::after_change(&site, output),
+        };
+        output.result(
+            format_args!("{written} hosts/{name}.toml: {name} is retired\n{next}"),
+            &serde_json::json!({ "host": name, "written": written, "bundle": bundle }),
+        );
+        Ok(())
+    }
+}
