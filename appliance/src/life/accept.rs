@@ -69,7 +69,9 @@ impl Life {
             (self.chain, self.pending) = before;
             return Err(refused);
         }
+        self.shares.keep_for(bundle.root_digest());
         if host.retired {
+            self.shares.wipe();
             (self.chain, self.pending, self.origin) = (None, None, None);
             self.phase = Phase::Locked(Reason::Retired);
             return Ok(Accepted::Retired);
@@ -82,6 +84,7 @@ impl Life {
         if self.chain.is_some() {
             let entered = self.phase != Phase::Operational;
             self.phase = Phase::Operational;
+            self.shares.wipe();
             self.origin.get_or_insert(Origin::Fresh);
             return Ok(if entered { Accepted::Entered } else { Accepted::InForce });
         }

@@ -98,15 +98,9 @@ impl Life {
         let pending = Pending { root: root.expose_copy(), authentic: true };
         let before = self.pending.replace(pending);
         let host = self.host().cloned().ok_or(Code::NotListed)?;
-        if host.sealed {
-            let view = self.view_now()?;
-            let plan = view.seal_again().ok_or(Code::WrongPhase)?;
-            let sealed = self.content(verified);
-            let kept = self.carry_out(&plan, verified, &host, Some(&sealed), view.counter);
-            if let Err(error) = kept {
-                self.pending = before;
-                return Err(error.into());
-            }
+        if let Err(refused) = self.keep(verified, &host) {
+            self.pending = before;
+            return Err(refused);
         }
         Ok(root)
     }

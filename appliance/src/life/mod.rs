@@ -1,8 +1,10 @@
 //! The life of a box: the sole joiner of slots, seal and counter (`open`, `accept`, `genesis`,
-//! `retire`). Boot and endpoints call it; so do `tests/host` and the crash tests. What to write is
+//! `gather`, `forward`, `retire`). Boot and endpoints call it; so do `tests/host` and the crash tests. What to write is
 //! decided in `casemate_core::slots`; here it is done, in that order, each step durable.
 
 mod accept;
+mod forward;
+mod gather;
 mod genesis;
 mod keep;
 mod open;
@@ -25,6 +27,8 @@ use casemate_formats::{
     share::seal::BootKey,
 };
 use heapless::Vec as Bounded;
+
+pub use gather::{Brought, Taken, Untaken};
 
 use crate::{
     state::{State, StateError},
@@ -124,6 +128,7 @@ pub struct Life {
     chain: Option<Arc<Chain>>,
     pending: Option<Pending>,
     begin_log: Option<BeginLog>,
+    shares: gather::Shares,
     /// A slot was being written, or the counter raised, when disk or TPM failed: what stands there is
     /// known at the next boot.
     broken: bool,

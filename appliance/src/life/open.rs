@@ -117,6 +117,7 @@ impl Life {
             chain: None,
             pending: None,
             begin_log: None,
+            shares: Default::default(),
             broken: false,
             trial: false,
             first: None,

@@ -207,6 +207,29 @@ pub enum Event {
         /// How many since the last such record.
         count: u32,
     },
+    /// The root was brought in (it was not sealed here, or did not open).
+    RootBrought {
+        /// `shares` or `forward`.
+        by: Slug,
+        /// Its generation.
+        generation: u32,
+        /// Whether a pending root came with it.
+        pending: bool,
+    },
+    /// A pending root was brought to an open box.
+    PendingBrought {
+        /// Generation of the root in force.
+        generation: u32,
+    },
+    /// The root was given to another box.
+    Forwarded {
+        /// That box.
+        host: Label,
+        /// HPKE key of the boot that it was sealed to.
+        boot: Digest,
+        /// Whether a pending root went with it.
+        pending: bool,
+    },
 }
 
 /// How a log begins.

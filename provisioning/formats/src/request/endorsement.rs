@@ -32,7 +32,8 @@ const H3: &[u8] = &[
 pub struct EndorsementKey {
     name: Name,
     template: EkTemplate,
-    /// Uncompressed SEC1 form; whether it lies on its curve is asked by who computes with it.
+    /// Uncompressed SEC1 form; whether it lies on its curve is asked by who encrypts to it.
+    #[cfg(feature = "sign")]
     point: Vec<u8>,
 }
 
@@ -63,7 +64,14 @@ impl EndorsementKey {
                 ([&[0, 0x0c][..], &Sha384::digest(public)].concat(), sec1(unique, 48)?)
             }
         };
-        Ok(Self { name: name_of(&name), template, point })
+        #[cfg(not(feature = "sign"))]
+        drop(point);
+        Ok(Self {
+            name: name_of(&name),
+            template,
+            #[cfg(feature = "sign")]
+            point,
+        })
     }
 
     /// Its Name, computed here.

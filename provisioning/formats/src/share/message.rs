@@ -73,3 +73,51 @@ impl Message {
         claims.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, code)| Err(code))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        bundle::example::{Counted, ROOT, digest, full},
+        share::split::split,
+    };
+
+    const KEY: &[u8; 32] = &[
+        // X25519's base point (RFC 7748, 4.1): a public key like any other.
+        9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        0,
+    ];
+
+    fn message() -> Message {
+        let bundle = full();
+        let share = split(&ROOT, &bundle.root.established_split().unwrap()).unwrap().remove(0);
+        let ek = &bundle.hosts[0].ek;
+        Message::seal(Digest(*KEY), ek, &bundle, &Contents::Share(share), &mut Counted(0)).unwrap()
+    }
+
+    #[test]
+    fn a_message_keeps_its_bytes() {
+        let text = serde_json::to_vec(&message()).unwrap();
+        crate::golden::golden("share/message.json", &text);
+        assert_eq!(crate::api::parse::<Message>(&text).unwrap(), message());
+    }
+
+    #[test]
+    fn what_a_message_is_not_for_is_named_before_it_is_opened() {
+        let (bundle, boot) = (full(), Digest(*KEY));
+        let asked = |message: &Message| message.is_for(&boot, &bundle, &bundle.digest());
+        assert_eq!(asked(&message()), Ok(()));
+        type Change = fn(&mut Message);
+        let changes: [(Change, Code); 4] = [
+            (|m| m.bundle = digest("another"), Code::WrongBundle),
+            (|m| m.boot = digest("another"), Code::WrongBoot),
+            (|m| m.generation += 1, Code::WrongRoot),
+            (|m| m.split += 1, Code::WrongSplit),
+        ];
+        for (change, code) in changes {
+            let mut message = message();
+            change(&mut message);
+            assert_eq!(asked(&message), Err(code));
+        }
+    }
+}

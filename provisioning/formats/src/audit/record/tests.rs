@@ -71,6 +71,15 @@ fn every_event() -> Vec<Event> {
     ]
 }
 
+/// What was appended since.
+fn events_of_recovery() -> Vec<Event> {
+    vec![
+        Event::RootBrought { by: Slug::fixed("shares"), generation: 2, pending: false },
+        Event::PendingBrought { generation: 2 },
+        Event::Forwarded { host: label("box-2"), boot: Digest([5; 32]), pending: true },
+    ]
+}
+
 fn encoded(events: Vec<Event>) -> Vec<u8> {
     let at = Stamp { unix_ms: 1_790_000_000_123, monotonic_ms: 4_567 };
     let mut out = Vec::new();
@@ -83,12 +92,15 @@ fn encoded(events: Vec<Event>) -> Vec<u8> {
 #[test]
 fn every_kind_of_record_has_the_bytes_it_always_had() {
     golden("audit/records.v1.bin", &encoded(every_event()));
+    golden("audit/records-recovery.v1.bin", &encoded(events_of_recovery()));
 }
 
 #[test]
 fn every_kind_of_record_comes_back() {
-    let records = Record::decode_all(&encoded(every_event())).expect("decodes");
-    assert_eq!(records.into_iter().map(|record| record.event).collect::<Vec<_>>(), every_event());
+    for events in [every_event(), events_of_recovery()] {
+        let records = Record::decode_all(&encoded(events.clone())).expect("decodes");
+        assert_eq!(records.into_iter().map(|record| record.event).collect::<Vec<_>>(), events);
+    }
 }
 
 #[test]

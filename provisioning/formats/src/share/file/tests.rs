@@ -77,3 +77,32 @@ proptest! {
         let _ = ShareFile::decode(&[MAGIC.as_slice(), &[0, 1], &bytes].concat());
     }
 }
+
+#[test]
+fn a_share_of_another_root_split_or_custodian_is_told_apart() {
+    let bundle = crate::bundle::example::full();
+    let established = bundle.root.established.clone().unwrap();
+    let shares = || {
+        let asked = bundle.root.established_split().unwrap();
+        crate::share::split::split(&crate::bundle::example::ROOT, &asked).unwrap()
+    };
+    let file = |share| ShareFile {
+        generation: established.generation,
+        split: bundle.root.split,
+        threshold: bundle.root.threshold,
+        fingerprint: established.fingerprint,
+        share,
+        ..example()
+    };
+    for share in shares() {
+        assert_eq!(file(share).is_of(&bundle.root), Ok(()));
+    }
+    let one = || file(shares().remove(0));
+    let check = |file: ShareFile| file.is_of(&bundle.root).unwrap_err();
+    assert_eq!(check(ShareFile { fingerprint: digest("another"), ..one() }), Code::WrongRoot);
+    assert_eq!(check(ShareFile { generation: 1, ..one() }), Code::WrongRoot);
+    assert_eq!(check(ShareFile { split: 7, ..one() }), Code::WrongSplit);
+    let other = Share::from_bytes(&[1; SHARE_BYTES]).unwrap();
+    assert_eq!(check(ShareFile { share: other, ..one() }), Code::WrongShare);
+    assert_eq!(one().is_of(&first().root), Err(Code::NoRoot));
+}
