@@ -226,7 +226,9 @@ impl Life {
         let pending = pending.map(|root| Pending { root, authentic: true });
         let before = self.pending.take();
         (self.chain, self.pending) = (Some(Arc::new(chain)), pending);
-        if let Err(refused) = self.keep(verified, host) {
+        // The log first, where it can be: then no boot takes a cut here for a disk that was blanked.
+        if let Err(refused) = self.log_begins(bundle, host).and_then(|()| self.keep(verified, host))
+        {
             (self.chain, self.pending) = (None, before);
             return Err(refused);
         }
