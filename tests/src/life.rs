@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use casemate_appliance::{
     life::{Life, LifeError, Machine},
-    state::State,
+    state::{Ring, State},
     tpm::Tpm,
 };
 use casemate_core::root::Purpose;
@@ -22,10 +22,10 @@ use casemate_formats::{
 };
 
 use crate::{
-    disk::{self, TestDisk},
+    disk::TestDisk,
     site::{self, HOST, SECTIONS, Site},
     swtpm::SoftTpm,
-    tpm_proxy::{self, TpmProxy},
+    tpm_proxy::TpmProxy,
 };
 
 /// Units of the disk: what the layout needs at least.
@@ -74,21 +74,24 @@ pub struct Kept {
     disk: TestDisk,
 }
 
+impl Kept {
+    /// Its disk.
+    #[must_use]
+    pub fn disk(&self) -> TestDisk {
+        self.disk.clone()
+    }
+}
+
 /// A box that has booted.
 pub struct Boot {
     /// Its life.
     pub life: Life,
     /// Its TPM.
     pub tpm: Tpm,
-}
-
-/// Where a step is cut short.
-#[derive(Clone, Copy, Debug)]
-pub enum Point {
-    /// On the TPM's bus.
-    Tpm(tpm_proxy::Cut),
-    /// During a write.
-    Disk(u64, disk::Cut),
+    /// Where its log is kept.
+    pub ring: Ring,
+    /// What was measured.
+    pub measured: Measured,
 }
 
 impl Rig {
@@ -147,10 +150,11 @@ impl Rig {
     /// TPM or disk do not answer.
     pub fn open(&self, tpm: Tpm, measured: Measured) -> Result<Boot, LifeError> {
         let state = Arc::new(State::open(self.disk.blocks())?);
+        let ring = state.ring();
         let machine = Machine { image: measured.image(), pcr7: measured.pcr7(), crash_loop: false };
         let life = Life::open(tpm.clone(), state, self.site.anchors.clone(), machine)?;
         tpm.extend(11, measure::LEAVE)?;
-        Ok(Boot { life, tpm })
+        Ok(Boot { life, tpm, ring, measured })
     }
 
     /// TPM and disk as they are; the box is off afterwards.
@@ -170,12 +174,12 @@ impl Rig {
         self.soft.restore(&kept.tpm)
     }
 
-    /// A bus with a listener that can cut it.
+    /// A bus under the switch of the disk.
     ///
     /// # Errors
     /// The socket cannot be made.
     pub fn bus(&self) -> Result<TpmProxy> {
-        TpmProxy::start(self.soft.folder(), &self.soft.socket())
+        TpmProxy::start(self.soft.folder(), &self.soft.socket(), &self.disk.power())
     }
 
     /// The bundle that lists this box and asks for a first root.
@@ -188,7 +192,13 @@ impl Rig {
 /// This box as a bundle lists it.
 #[must_use]
 pub fn record(boot: &Boot) -> Host {
-    let identity = boot.tpm.identity();
+    host_record(&boot.tpm)
+}
+
+/// The box with this TPM as a bundle lists it.
+#[must_use]
+pub fn host_record(tpm: &Tpm) -> Host {
+    let identity = tpm.identity();
     let keys = (identity.ek.clone(), identity.ek_template, identity.ak.clone());
     site::host(HOST, keys, Measured::LISTED.pcr7())
 }

@@ -1,4 +1,5 @@
-//! A listener on the TPM's bus: records every command and answer, and can cut the line at any of them.
+//! A listener on the TPM's bus: records every command and answer, under a [`Power`] switch that can go at
+//! any of them.
 
 use std::{
     fs,
@@ -13,6 +14,8 @@ use std::{
 };
 
 use anyhow::Result;
+
+use crate::power::{Cut, Event, Power};
 
 /// One command and its answer, as they stood on the bus.
 #[derive(Clone, Debug)]
@@ -37,20 +40,9 @@ impl Exchange {
     }
 }
 
-/// Where the line is cut, counted in commands from now on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
-    /// The command with this number never reaches the TPM.
-    Before(usize),
-    /// It is executed, but its answer is lost.
-    After(usize),
-}
-
 #[derive(Default)]
 struct Line {
     exchanges: Vec<Exchange>,
-    counted: usize,
-    cut: Option<Cut>,
     ended: bool,
 }
 
@@ -62,11 +54,11 @@ pub struct TpmProxy {
 }
 
 impl TpmProxy {
-    /// Listens at `folder/bus` for the TPM at `upstream`.
+    /// Listens at `folder/bus` for the TPM at `upstream`, as long as there is power.
     ///
     /// # Errors
     /// The socket cannot be made.
-    pub fn start(folder: &Path, upstream: &Path) -> Result<Self> {
+    pub fn start(folder: &Path, upstream: &Path, power: &Power) -> Result<Self> {
         let socket = folder.join("bus");
         let control = folder.join("bus.ctrl");
         for stale in [&socket, &control] {
@@ -76,7 +68,7 @@ impl TpmProxy {
         let listener = UnixListener::bind(&socket)?;
         let line = Arc::new(Mutex::new(Line::default()));
         let thread = thread::spawn({
-            let (line, upstream) = (Arc::clone(&line), upstream.to_owned());
+            let (line, upstream, power) = (Arc::clone(&line), upstream.to_owned(), power.clone());
             move || {
                 for client in listener.incoming() {
                     let Ok(client) = client else { break };
@@ -84,7 +76,7 @@ impl TpmProxy {
                         break;
                     }
                     // A cut or a closed line ends this connection, not the proxy.
-                    let _ = relay(client, &upstream, &line);
+                    let _ = relay(client, &upstream, &line, &power);
                 }
             }
         });
@@ -95,19 +87,6 @@ impl TpmProxy {
     #[must_use]
     pub fn tcti(&self) -> String {
         format!("swtpm:path={}", self.socket.display())
-    }
-
-    /// Cuts the line at a command counted from now on; `None`: never.
-    pub fn cut(&self, cut: Option<Cut>) {
-        let mut line = lock(&self.line);
-        line.counted = 0;
-        line.cut = cut;
-    }
-
-    /// Commands that passed since [`Self::cut`] was last called.
-    #[must_use]
-    pub fn counted(&self) -> usize {
-        lock(&self.line).counted
     }
 
     /// Takes what was recorded so far.
@@ -127,28 +106,26 @@ impl Drop for TpmProxy {
     }
 }
 
-fn relay(mut client: UnixStream, upstream: &Path, line: &Mutex<Line>) -> io::Result<()> {
+fn relay(
+    mut client: UnixStream,
+    upstream: &Path,
+    line: &Mutex<Line>,
+    power: &Power,
+) -> io::Result<()> {
     let mut tpm = UnixStream::connect(upstream)?;
     loop {
         let command = read_message(&mut client)?;
-        let (number, cut) = {
-            let mut line = lock(line);
-            line.counted += 1;
-            line.exchanges.push(Exchange { command: command.clone(), answer: Vec::new() });
-            (line.counted, line.cut)
-        };
-        let dead = |at: usize| number >= at;
-        if matches!(cut, Some(Cut::Before(at)) if dead(at))
-            || matches!(cut, Some(Cut::After(at)) if number > at)
-        {
+        let Ok(cut) = power.begin(Event::Command(word(&command))) else { return Ok(()) };
+        if cut.is_some_and(|cut| cut != Cut::Whole) {
             return Ok(());
         }
+        lock(line).exchanges.push(Exchange { command: command.clone(), answer: Vec::new() });
         tpm.write_all(&command)?;
         let answer = read_message(&mut tpm)?;
         if let Some(last) = lock(line).exchanges.last_mut() {
             last.answer.clone_from(&answer);
         }
-        if matches!(cut, Some(Cut::After(at)) if dead(at)) {
+        if power.is_off() {
             return Ok(());
         }
         client.write_all(&answer)?;

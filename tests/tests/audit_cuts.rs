@@ -16,6 +16,7 @@ use casemate_formats::{
 use casemate_tests::{
     disk::Cut,
     log::{Counter, Rig, item, label, numbers},
+    power::{Dice, campaign},
 };
 
 /// What a box did before its power went, as far as anyone outside knows.
@@ -209,20 +210,9 @@ async fn a_new_log_begins_whole_or_not_at_all() {
     }
 }
 
-/// A generator for campaigns: the same seed, the same days.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
-    }
-}
-
 /// Weeks of batches, alarms, boots and cuts, on a ring that goes round several times.
 async fn weeks(seed: u64) {
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let mut rig = Rig::new();
     rig.terms.overwrite = true;
     rig.from_blob = true;
@@ -233,8 +223,7 @@ async fn weeks(seed: u64) {
     for step in 0..200 {
         let what = format!("seed {seed}, step {step}");
         if dice.roll(4) == 0 {
-            let cut = Cut::ALL[usize::try_from(dice.roll(6)).expect("small")];
-            rig.disk.cut_at(rig.disk.writes() + dice.roll(4), cut);
+            rig.disk.cut_at(rig.disk.writes() + dice.roll(4), dice.cut());
         }
         let count = if dice.roll(3) > 0 { 1 + dice.roll(1500) } else { 1 + dice.roll(5) };
         let last = next + u32::try_from(count).expect("small");
@@ -289,7 +278,7 @@ async fn weeks(seed: u64) {
 
 #[tokio::test]
 async fn weeks_of_cuts_and_boots_on_a_ring_that_goes_round_lose_nothing() {
-    for seed in 0..2 {
+    for seed in campaign(2) {
         weeks(seed).await;
     }
 }

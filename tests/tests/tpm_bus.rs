@@ -6,6 +6,7 @@ use casemate_formats::{bundle::body::EkTemplate, digest::Digest, measure};
 use casemate_tests::{
     credential::credential,
     life::{Measured, Rig, establish},
+    power::Power,
     swtpm::SoftTpm,
     tpm_proxy::{Exchange, TpmProxy},
 };
@@ -85,7 +86,7 @@ fn all_encrypted(exchanges: &[Exchange]) -> usize {
 fn no_secret_private_blob_or_random_is_in_clear_even_after_refusals() {
     for template in [EkTemplate::P256, EkTemplate::P384] {
         let soft = SoftTpm::blank().unwrap();
-        let proxy = TpmProxy::start(soft.folder(), &soft.socket()).unwrap();
+        let proxy = TpmProxy::start(soft.folder(), &soft.socket(), &Power::default()).unwrap();
         let tpm = Tpm::open(&proxy.tcti(), Some(template)).unwrap();
         let mut secrets: Vec<Vec<u8>> = Vec::new();
         for round in 0..3_u8 {
@@ -173,7 +174,7 @@ fn neither_the_root_nor_a_credential_is_in_clear_in_a_whole_life() {
 #[test]
 fn the_listener_finds_what_is_not_encrypted() {
     let soft = SoftTpm::blank().unwrap();
-    let proxy = TpmProxy::start(soft.folder(), &soft.socket()).unwrap();
+    let proxy = TpmProxy::start(soft.folder(), &soft.socket(), &Power::default()).unwrap();
     let tcti: TctiNameConf = proxy.tcti().parse().unwrap();
     let mut context = Context::new(tcti).unwrap();
     context.set_sessions((Some(AuthSession::Password), None, None));
@@ -232,7 +233,7 @@ fn the_listener_finds_what_is_not_encrypted() {
 fn three_thousand_sessions_do_not_fail_once() {
     for template in [EkTemplate::P256, EkTemplate::P384] {
         let soft = SoftTpm::blank().unwrap();
-        let proxy = TpmProxy::start(soft.folder(), &soft.socket()).unwrap();
+        let proxy = TpmProxy::start(soft.folder(), &soft.socket(), &Power::default()).unwrap();
         let tpm = Tpm::open(&proxy.tcti(), Some(template)).unwrap();
         let (mut started, mut probes_again) = (0, 0);
         for number in 0..1_500 {
