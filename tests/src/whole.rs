@@ -68,6 +68,7 @@ impl On {
             clock: Clock::machine(),
             announce: Box::new(|_| {}),
             leave: Box::new(|| {}),
+            updates: None,
         };
         let house = House::open(facts, tpm.clone(), life, Log::before_root(clock()), ring)?;
         Ok(Self { house, tpm, runtime: Builder::new_current_thread().enable_time().build()? })
