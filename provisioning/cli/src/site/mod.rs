@@ -12,6 +12,7 @@
 //! ```
 
 mod authorities;
+pub mod edit;
 mod files;
 pub mod template;
 

@@ -7,6 +7,7 @@ mod diff;
 mod new;
 mod pending;
 pub mod push;
+mod rotate;
 mod show;
 mod sign;
 
@@ -27,6 +28,8 @@ pub enum Command {
     /// Raises `seq` above the newest signed bundle and sets `issued`, both in bundle.toml; nothing else in
     /// the file changes. While the present seq is not signed there is nothing to do.
     New(new::Command),
+    /// Gives keyrings a new version, under the newest root.
+    Rotate(rotate::Command),
     /// Lists an image from its manifest.
     ///
     /// Adds an image to images.toml, from the manifest.json that its build wrote: the next bundle lists it,
@@ -67,6 +70,7 @@ impl Command {
     pub fn run(self, output: &Output) -> Result<(), Failure> {
         match self {
             Self::New(command) => command.run(output),
+            Self::Rotate(command) => command.run(output),
             Self::AddImage(command) => command.run(output),
             Self::Check(command) => command.run(output),
             Self::Build(command) => command.run(output),

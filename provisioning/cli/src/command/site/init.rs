@@ -80,13 +80,7 @@ impl Command {
         } else {
             self.unchanged(&Site::open(&dir)?)?;
         }
-        let keys = secure_boot::complete(&dir, now()?, &mut written)?;
-        let site = Site::open(&dir)?;
-        let anchors = anchors(&site, keys)?;
-        let bytes = anchors.encode().map_err(|error| {
-            Failure::refused("anchors", error.to_string()).next("check secure-boot/*.auth")
-        })?;
-        written.push((site.path("anchors"), site.write_anchors(&bytes)?));
+        let (anchors, bytes) = complete(&dir, &mut written)?;
         report(&dir, &anchors, &bytes, &written, output);
         Ok(())
     }
@@ -159,6 +153,31 @@ impl Command {
         }
         Ok(())
     }
+}
+
+/// Writes the anchors of a site again from its files.
+///
+/// # Errors
+/// site.toml, keys and certificates do not fit each other.
+pub(super) fn write_anchors(dir: &Path) -> Result<(Anchors, Written), Failure> {
+    let mut written = Vec::new();
+    let (anchors, _) = complete(dir, &mut written)?;
+    Ok((anchors, written.pop().map_or(Written::Same, |(_, written)| written)))
+}
+
+/// Secure Boot keys as far as they are missing, then the anchors; the anchors come last in `written`.
+fn complete(
+    dir: &Path,
+    written: &mut Vec<(PathBuf, Written)>,
+) -> Result<(Anchors, Vec<u8>), Failure> {
+    let keys = secure_boot::complete(dir, now()?, written)?;
+    let site = Site::open(dir)?;
+    let anchors = anchors(&site, keys)?;
+    let bytes = anchors.encode().map_err(|error| {
+        Failure::refused("anchors", error.to_string()).next("check secure-boot/*.auth")
+    })?;
+    written.push((site.path("anchors"), site.write_anchors(&bytes)?));
+    Ok((anchors, bytes))
 }
 
 fn anchors(site: &Site, keys: Keys) -> Result<Anchors, Failure> {

@@ -2,6 +2,7 @@
 
 mod init;
 mod secure_boot;
+mod signers;
 
 use crate::output::{Failure, Output};
 
@@ -14,6 +15,8 @@ pub enum Command {
     /// and the anchors that images are built with. What is there already is kept; the anchors are written
     /// again from site.toml, so run it again after a change there.
     Init(init::Command),
+    /// Shows or changes who signs bundles.
+    Signers(signers::Command),
 }
 
 impl Command {
@@ -24,6 +27,7 @@ impl Command {
     pub fn run(self, output: &Output) -> Result<(), Failure> {
         match self {
             Self::Init(command) => command.run(output),
+            Self::Signers(command) => command.run(output),
         }
     }
 }

@@ -15,13 +15,6 @@ use crate::{
     site,
 };
 
-/// Genesis: a root is made on one box.
-#[derive(Debug, clap::Subcommand)]
-pub enum Command {
-    /// Runs it on a box and keeps the answer.
-    Run(Run),
-}
-
 /// Has a box make (or split anew) the root that the newest signed bundle asks for. The answer holds a
 /// share for each custodian, encrypted to them, and is quoted by the box's TPM. It may be run again
 /// until the bundle that names the root is in force; only the last answer counts then.
@@ -30,7 +23,7 @@ pub enum Command {
     casemate genesis run --site site --host alpha --client ~/.config/casemate/ops\n\n\
     Then every custodian runs `casemate share ack` on the answer, and the acknowledgements go into \
     the next bundle.")]
-pub struct Run {
+pub struct Command {
     #[command(flatten)]
     reach: Reach,
     /// A further copy of the answer, for custodians without the site's directory.
@@ -42,16 +35,8 @@ impl Command {
     /// Runs it.
     ///
     /// # Errors
-    /// The subcommand's own.
+    /// The box is not the listed one, is under another bundle, or refuses; its answer does not hold.
     pub fn run(self, output: &Output) -> Result<(), Failure> {
-        match self {
-            Self::Run(command) => command.run(output),
-        }
-    }
-}
-
-impl Run {
-    fn run(self, output: &Output) -> Result<(), Failure> {
         if self.reach.client.is_none() {
             return Err(Failure::environment(
                 "no-client",
