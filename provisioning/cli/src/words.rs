@@ -40,6 +40,15 @@ pub fn changes(old: Option<&Bundle>, new: &Bundle) -> Vec<String> {
     out
 }
 
+/// The sentences as a list.
+#[must_use]
+pub fn list(changes: &[String]) -> String {
+    if changes.is_empty() {
+        return "  - nothing that needs a sentence".to_owned();
+    }
+    changes.iter().map(|change| format!("  - {change}")).collect::<Vec<_>>().join("\n")
+}
+
 fn root(old: Option<&RootSection>, new: &RootSection, out: &mut Vec<String>) {
     let before = old.and_then(|old| old.established.as_ref());
     let now = new.established.as_ref();

@@ -195,7 +195,7 @@ impl Review {
             }
             Some(seen) => out.push(format!("since bundle {}, which you saw last:", seen.site.seq)),
         }
-        out.extend(changes.iter().map(|change| format!("  - {change}")));
+        out.push(words::list(&changes));
         out
     }
 

@@ -22,7 +22,8 @@ impl Site {
     }
 }
 
-fn pem(der: &[u8]) -> String {
+/// A certificate in PEM (RFC 7468).
+pub(super) fn pem(der: &[u8]) -> String {
     let encoded = STANDARD.encode(der);
     let lines = encoded.as_bytes().chunks(64).map(String::from_utf8_lossy);
     let body: String = lines.map(|line| format!("{line}\n")).collect();

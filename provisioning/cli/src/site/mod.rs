@@ -14,6 +14,7 @@
 mod authorities;
 pub mod edit;
 mod files;
+pub mod restore;
 pub mod template;
 
 pub use files::{Written, read_bounded, write, write_json};

@@ -10,6 +10,7 @@ use casemate_formats::{
 use crate::{
     output::{Failure, Output},
     site::{Problems, Site},
+    words,
 };
 
 /// Arguments of `casemate bundle check`.
@@ -40,12 +41,16 @@ impl Command {
             .map(|(name, found, limit)| format!("  {name:<12}{found} of {limit}"))
             .collect();
         let notes: Vec<String> = compiled.notes.iter().map(|note| format!("  {note}")).collect();
+        let signed = site.newest_signed(None)?;
+        let changes =
+            words::changes(signed.as_ref().map(|signed| signed.bundle()), &compiled.bundle);
         let text = format!(
-            "bundle {} of {} is right: digest {}\n{}\n{}",
+            "bundle {} of {} is right: digest {}\n{}\nit changes:\n{}\n{}",
             compiled.bundle.site.seq,
             compiled.bundle.site.namespace,
             compiled.bundle.digest().short(),
             tables.join("\n"),
+            words::list(&changes),
             if notes.is_empty() {
                 String::new()
             } else {
@@ -57,6 +62,7 @@ impl Command {
             &serde_json::json!({
                 "findings": [],
                 "notes": compiled.notes,
+                "changes": changes,
                 "seq": compiled.bundle.site.seq,
                 "digest": compiled.bundle.digest(),
                 "tables": sizes.iter().map(|(name, found, limit)| {

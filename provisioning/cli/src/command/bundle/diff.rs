@@ -7,6 +7,7 @@ use casemate_formats::bundle::Bundle;
 use crate::{
     output::{Failure, Output},
     site::{Site, bundle_failure, read_envelope},
+    words,
 };
 
 /// Arguments of `casemate bundle diff`.
@@ -44,11 +45,23 @@ impl Command {
                 newer.lines().iter().map(|(path, value)| format!("+ {path} = {value}")).collect()
             }
         };
-        let text = if lines.is_empty() { "no difference".to_owned() } else { lines.join("\n") };
+        let changes = words::changes(older.as_ref(), &newer);
+        let text = match (lines.is_empty(), changes.is_empty()) {
+            (true, _) => "no difference".to_owned(),
+            (false, true) => lines.join("\n"),
+            (false, false) => {
+                format!(
+                    "in words:\n{}\nvalue by value:\n{}",
+                    words::list(&changes),
+                    lines.join("\n")
+                )
+            }
+        };
         output.result(
             text,
             &serde_json::json!({
                 "old": older.map(|older| older.site.seq), "new": newer.site.seq, "lines": lines,
+                "changes": changes,
             }),
         );
         Ok(())

@@ -4,6 +4,7 @@ mod add_image;
 pub mod build;
 mod check;
 mod diff;
+mod fetch;
 mod new;
 mod pending;
 pub mod push;
@@ -51,6 +52,12 @@ pub enum Command {
     /// whole bundle if it is the first) and asks, then runs `ssh-keygen -Y sign`, which takes keys from files,
     /// the SSH agent and FIDO tokens. Signing twice with one key changes nothing.
     Sign(sign::Command),
+    /// Brings back the bundle in force; from nothing, the whole site's directory.
+    ///
+    /// From a box (`--address`) or a file (`--file`, which `casemate share bundle` wrote), with the site's
+    /// anchors: makes the directory again, as sources that build to the same body. In a directory that is
+    /// there (`--host`): keeps the bundle that is in force on that box in bundles/.
+    Fetch(fetch::Command),
     /// Prints a bundle and its signers.
     Show(show::Command),
     /// Prints what changes from one bundle to another.
@@ -75,6 +82,7 @@ impl Command {
             Self::Check(command) => command.run(output),
             Self::Build(command) => command.run(output),
             Self::Sign(command) => command.run(output),
+            Self::Fetch(command) => command.run(output),
             Self::Show(command) => command.run(output),
             Self::Diff(command) => command.run(output),
             Self::Push(command) => command.run(output),

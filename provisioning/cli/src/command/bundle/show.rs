@@ -7,6 +7,7 @@ use casemate_formats::bundle::{Bundle, armor::fingerprint, signature::Tally};
 use crate::{
     output::{Failure, Output},
     site::{Site, bundle_failure, read_envelope},
+    words,
 };
 
 /// Arguments of `casemate bundle show`.
@@ -46,9 +47,11 @@ impl Command {
             .collect();
         let lines: Vec<String> =
             bundle.lines().iter().map(|(path, value)| format!("{path} = {value}")).collect();
+        let says = words::changes(None, &bundle);
         let text = format!(
-            "{}\ndigest {}\nsigned by {} of {} needed: {}",
+            "{}\n\nin words:\n{}\ndigest {}\nsigned by {} of {} needed: {}",
             lines.join("\n"),
+            words::list(&says),
             bundle.digest().grouped(),
             signers.len(),
             anchors.threshold,
@@ -58,7 +61,7 @@ impl Command {
             text,
             &serde_json::json!({
                 "bundle": bundle.to_json(), "digest": bundle.digest(), "signers": signers,
-                "needed": anchors.threshold,
+                "needed": anchors.threshold, "says": says,
             }),
         );
         Ok(())

@@ -22,6 +22,7 @@ use casemate_formats::{
 use crate::{
     output::{Failure, Output},
     site::{Site, bundle_failure, read_envelope, write},
+    words,
 };
 
 /// Arguments of `casemate bundle sign`.
@@ -103,6 +104,8 @@ fn show(site: &Site, bundle: &Bundle, output: &Output) -> Result<(), Failure> {
         Some(older) => {
             let (new, old) = (bundle.site.seq, older.bundle().site.seq);
             output.note(format_args!("bundle {new}, as it differs from bundle {old}:"));
+            output.note(words::list(&words::changes(Some(older.bundle()), bundle)));
+            output.note("value by value:");
             for line in bundle.difference(older.bundle()) {
                 output.note(format_args!("  {line}"));
             }

@@ -102,9 +102,8 @@ impl Command {
         let compiled = site.compile()?;
         let changes = words::changes(Some(signed.bundle()), &compiled.bundle);
         let (next, bundle) = build::after_change(&site, output);
-        let lines: Vec<String> = changes.iter().map(|change| format!("- {change}")).collect();
         output.result(
-            format_args!("{}\n{next}", lines.join("\n")),
+            format_args!("the next bundle:\n{}\n{next}", words::list(&changes)),
             &serde_json::json!({
                 "generation": generation, "split": root.split + 1, "changes": changes,
                 "bundle": bundle,
