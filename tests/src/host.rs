@@ -9,7 +9,7 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use casemate_appliance::{
     audit::Log,
     life::{Life, Machine},
@@ -17,13 +17,16 @@ use casemate_appliance::{
     serve::{self, BootFacts, House},
     state::{Blocks, State, disk::Disk},
     tpm::Tpm,
+    update::{self, Start, Updates},
 };
+use casemate_core::update::Boot;
 use casemate_formats::{
     anchors::Anchors, audit::record::Stamp, bundle::Bundle, digest::Digest, measure,
 };
 use tokio::sync::oneshot;
 
 use crate::{
+    esps::{self, Esps},
     firmware_log::FirmwareLog,
     remote::Remote,
     site::{SECTIONS, Site},
@@ -65,6 +68,8 @@ pub struct Options {
     pub anchors: Option<Anchors>,
     /// What its firmware does otherwise than [`FirmwareLog::boot`].
     pub firmware: Option<fn(&mut FirmwareLog)>,
+    /// Two ESPs and a firmware that starts from them; without them the one image is always started.
+    pub esps: Option<Arc<Esps>>,
 }
 
 impl Default for Options {
@@ -76,6 +81,7 @@ impl Default for Options {
             change: None,
             anchors: None,
             firmware: None,
+            esps: None,
         }
     }
 }
@@ -86,6 +92,7 @@ pub struct Host {
     running: Option<Running>,
     tpm: SoftTpm,
     firmware: Option<fn(&mut FirmwareLog)>,
+    esps: Option<Arc<Esps>>,
     /// Seconds by which its clock is ahead at the next boot.
     pub clock_skew: i64,
 }
@@ -119,9 +126,19 @@ impl Host {
         let site = Arc::new(site);
         let tpm = SoftTpm::blank()?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
-        let remote = Remote { image: site.image(), site, address, ek: String::new(), bundle: None };
-        let mut host =
-            Self { remote, running: None, tpm, firmware: options.firmware, clock_skew: 0 };
+        let image = match &options.esps {
+            Some(_) => esps::image(1),
+            None => site.image(),
+        };
+        let remote = Remote { image, site, address, ek: String::new(), bundle: None };
+        let mut host = Self {
+            remote,
+            running: None,
+            tpm,
+            firmware: options.firmware,
+            esps: options.esps,
+            clock_skew: 0,
+        };
         host.power_on(options.proxy)?;
         if until != Until::Unprovisioned {
             host.list(options.change)?;
@@ -137,11 +154,13 @@ impl Host {
     /// # Errors
     /// A room refuses.
     pub fn power_on(&mut self, proxy: Option<Proxy>) -> Result<()> {
-        let mut log = FirmwareLog::boot(
-            &self.remote.site.anchors,
-            &SECTIONS,
-            self.remote.site.image().authenticode,
-        );
+        let number = self.esps.as_ref().map(|esps| esps.start()).transpose()?;
+        let (sections, image) = match number {
+            Some(number) => (esps::sections(number), esps::image(number)),
+            None => (SECTIONS, self.remote.site.image()),
+        };
+        let anchors = &self.remote.site.anchors;
+        let mut log = FirmwareLog::boot(anchors, &sections, image.authenticode);
         if let Some(change) = self.firmware {
             change(&mut log);
         }
@@ -154,24 +173,35 @@ impl Host {
             Arc::new(Disk::file(&self.tpm.folder().join("disk"), DISK_UNITS)?);
         let state = State::open(proxy.map_or(Arc::clone(&disk), |proxy| proxy(disk)))?;
         let ring = state.ring();
-        let machine = Machine {
-            image: self.remote.site.image().pcr11,
-            pcr7: log.pcrs()[7],
-            crash_loop: false,
-        };
-        let life =
-            Life::open(tpm.clone(), Arc::new(state), self.remote.site.anchors.clone(), machine)?;
+        let state = Arc::new(state);
+        let begun = update::begin(&state, image.pcr11);
+        let machine = Machine { image: image.pcr11, pcr7: log.pcrs()[7], crash_loop: false };
+        let mut life =
+            Life::open(tpm.clone(), Arc::clone(&state), self.remote.site.anchors.clone(), machine)?;
         tpm.extend(11, measure::LEAVE)?;
+        if begun == Boot::Trial {
+            life.set_trial(true);
+            ensure!(update::may_stay(life.phase()), "an image on trial leaves: {}", life.phase());
+        }
+        let listed = life.bundle().map(|bundle| bundle.bundle().images.iter().cloned().collect());
+        let start = Start {
+            boot: begun,
+            image: image.pcr11,
+            listed: listed.unwrap_or_default(),
+            patience: self.esps.as_ref().map_or(update::PATIENCE, |esps| esps.patience()),
+        };
+        let updates = self.esps.as_ref().map(|esps| Updates::start(esps.medium(state), start));
+        let updates = updates.transpose()?;
         let skew = self.clock_skew;
         let clock = Clock::reading(move || unix_seconds().saturating_add_signed(skew));
         let boot = BootFacts {
-            image: self.remote.site.image().pcr11,
+            image: image.pcr11,
             event_log: log.encode(),
             addresses: Box::new(|| vec![Ipv4Addr::LOCALHOST.into()]),
             clock: clock.clone(),
             announce: Box::new(|_| {}),
             leave: Box::new(|| {}),
-            updates: None,
+            updates,
         };
         let started = Instant::now();
         let stamp = move || Stamp {

@@ -7,6 +7,7 @@ pub mod client;
 pub mod crates;
 pub mod credential;
 pub mod disk;
+pub mod esps;
 pub mod firmware_log;
 pub mod host;
 pub mod identity;

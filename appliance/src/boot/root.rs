@@ -9,7 +9,7 @@ use casemate_formats::{
     measure::{ENTER, LEAVE},
 };
 
-use super::{Refusal, Stop, WithDisk, entropy, trial};
+use super::{Refusal, Stop, WithDisk, entropy};
 use crate::{
     life::{Life, LifeError, Machine},
     platform::{
@@ -18,6 +18,7 @@ use crate::{
     },
     state::State,
     tpm::Tpm,
+    update,
 };
 
 /// The PCR of the image and its phases.
@@ -90,7 +91,7 @@ impl Entered {
         }
         if boot == Boot::Trial {
             life.set_trial(true);
-            if !trial::may_stay(life.phase()) {
+            if !update::may_stay(life.phase()) {
                 say(Word::Trial, format_args!("this image's root does not open: {}", life.phase()));
                 power::reboot("an image on trial does not open the root");
             }

@@ -8,10 +8,7 @@ use std::{
     time::Duration,
 };
 
-use casemate_core::{
-    phase::{Phase, Reason},
-    update::Boot,
-};
+use casemate_core::update::Boot;
 use casemate_formats::{
     digest::Digest,
     efi::partition::{ESP_A, ESP_B, STATE},
@@ -39,11 +36,7 @@ static ON_TRIAL: OnceLock<bool> = OnceLock::new();
 
 /// Reads the trial sector, and notes that the image was tried.
 pub(super) fn begin(state: &State, image: Digest) -> Boot {
-    let sector = state.trial().unwrap_or(TrialSector::IDLE);
-    let (boot, note) = Boot::of(sector, image);
-    let noted = note.is_none_or(|note| state.write_trial(&note).is_ok());
-    // What cannot be noted would be tried again and again: then it is not tried at all.
-    let boot = if boot == Boot::Trial && !noted { Boot::Settled } else { boot };
+    let boot = update::begin(state, image);
     let _ = ON_TRIAL.set(boot == Boot::Trial);
     match boot {
         Boot::Trial => say(Word::Trial, "this image, until it has answered somebody it knows"),
@@ -77,11 +70,6 @@ fn consume() -> bool {
     read.filter(|sector| sector.stage == Stage::Armed).is_some_and(|sector| {
         disk.write(TRIAL, &TrialSector::new(Stage::Tried, sector.image).encode()).is_ok()
     })
-}
-
-/// Whether an image on trial may go on in this phase: its root is open, or this host keeps none.
-pub(super) fn may_stay(phase: Phase) -> bool {
-    matches!(phase, Phase::Operational | Phase::Locked(Reason::NotSealed))
 }
 
 impl Left {

@@ -170,16 +170,14 @@ impl Call<'_> {
         request: Request<Incoming>,
         connection: &Connection,
     ) -> Result<Reply, Refusal> {
-        let announced =
-            match (request.uri().query(), head::announced(request.headers(), self.route)) {
-                (Some(_), _) => Err(Code::MalformedRequest.into()),
-                (None, announced) => announced,
-            };
+        let announced = match request.uri().query() {
+            Some(_) => Err(Code::MalformedRequest.into()),
+            None => head::announced(request.headers(), self.route),
+        };
+        let body = request.into_body();
         match announced {
-            Ok(announced) => {
-                endpoint::image::put(self, announced, request.into_body(), connection).await
-            }
-            Err(refusal) => self.refused(refusal).await,
+            Ok(announced) => endpoint::image::put(self, announced, body, connection).await,
+            Err(refusal) => endpoint::image::refuse(self, refusal, body, connection).await,
         }
     }
 
@@ -208,7 +206,7 @@ impl Call<'_> {
     }
 
     /// Notes a refusal that came before the endpoint, and gives it back.
-    async fn refused(&self, refusal: Refusal) -> Result<Reply, Refusal> {
+    pub(super) async fn refused(&self, refusal: Refusal) -> Result<Reply, Refusal> {
         match (self.route.audit, self.client) {
             (AuditClass::Item, Some(client)) if self.now.is_serving() => {
                 let record = endpoint::items::unnamed(self, client, &refusal);

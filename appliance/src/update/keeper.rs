@@ -38,7 +38,7 @@ const STACK_BYTES: usize = 256 * 1024;
 
 pub(super) fn start(medium: Medium, shared: Arc<Shared>, jobs: Receiver<Job>) -> io::Result<()> {
     let listed = shared.start.listed.clone();
-    let keeper = Keeper { medium, shared, listed, standing: None, first: None };
+    let keeper = Keeper { medium, shared, listed, standing: None, due: false, first: None };
     let builder = thread::Builder::new().name("update".into()).stack_size(STACK_BYTES);
     builder.spawn(move || keeper.run(&jobs)).map(drop)
 }
@@ -50,6 +50,8 @@ struct Keeper {
     listed: Vec<Image>,
     /// Once the firmware was asked.
     standing: Option<Standing>,
+    /// The bundle's images changed since both ESPs were looked at.
+    due: bool,
     /// What [`Job::First`] answers, once it was found out.
     first: Option<Option<Digest>>,
 }
@@ -83,6 +85,10 @@ impl Keeper {
                 self.look();
             } else if looks[1].is_some_and(|at| at <= now) {
                 looks[1] = None;
+                self.due = true;
+            }
+            if self.due && *self.shared.under() == Under::None {
+                self.due = false;
                 self.mend();
             }
         }
@@ -112,8 +118,9 @@ impl Keeper {
             }
             Job::Listed(images) => {
                 self.listed = images;
-                self.mend();
+                self.due = true;
             }
+            Job::Free => {}
             Job::Restart => (self.medium.restart)("the other image is tried"),
         }
     }
@@ -127,7 +134,7 @@ impl Keeper {
                 say(Word::Disk, format_args!("started from {}", standing.running.description()));
                 let _ = self.carry_out(step.as_slice());
                 if self.shared.start.boot == Boot::Copy {
-                    self.mend();
+                    self.due = true;
                 }
             }
             Err(code) => say(Word::BootEntry, format_args!("none kept by this firmware: {code}")),
@@ -200,7 +207,7 @@ impl Keeper {
     /// The other ESP holds what is no longer listed, or nothing whole: the running one goes over it, if
     /// that is listed itself.
     fn mend(&mut self) {
-        if self.listed.is_empty() || *self.shared.under() != Under::None {
+        if self.listed.is_empty() {
             return;
         }
         let Ok(standing) = self.standing() else { return };
@@ -214,7 +221,15 @@ impl Keeper {
         if image.pcr11 != self.shared.start.image {
             return say(Word::Update, "the running ESP holds another image by now: not copied");
         }
-        *self.shared.under() = Under::Copying;
+        {
+            let mut under = self.shared.under();
+            if *under != Under::None {
+                // An image has come in between.
+                self.due = true;
+                return;
+            }
+            *under = Under::Copying;
+        }
         say(Word::Update, format_args!("{} is made what runs", other.description()));
         let mut copied = Ok(());
         for step in standing.copy() {

@@ -20,7 +20,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use casemate_core::update::Boot;
+use casemate_core::{
+    phase::{Phase, Reason},
+    update::Boot,
+};
 use casemate_formats::{
     api, bundle::body::Image, code::Code, digest::Digest, efi::boot_entry::Esp,
 };
@@ -28,7 +31,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     platform::efi::Variables,
-    state::{Blocks, State},
+    state::{Blocks, State, TrialSector},
 };
 
 /// How long an image may be on trial before the box goes back (design, section 11).
@@ -96,6 +99,8 @@ enum Job {
     },
     /// The bundle in force lists these from now on.
     Listed(Vec<Image>),
+    /// Nothing is under way any more.
+    Free,
     Restart,
 }
 
@@ -119,6 +124,22 @@ pub struct Transfer {
     pub parts: mpsc::Sender<Bytes>,
     /// How it ended: the other ESP holds it, read back; or why not.
     pub taken: oneshot::Receiver<Result<Esp, Code>>,
+}
+
+/// What this boot is, noted in the trial sector before anything can go wrong: an image is tried once.
+/// One that could not be noted as tried would be tried again and again; it is not on trial at all.
+#[must_use]
+pub fn begin(state: &State, running: Digest) -> Boot {
+    let sector = state.trial().unwrap_or(TrialSector::IDLE);
+    let (boot, note) = Boot::of(sector, running);
+    let noted = note.is_none_or(|note| state.write_trial(&note).is_ok());
+    if boot == Boot::Trial && !noted { Boot::Settled } else { boot }
+}
+
+/// Whether an image on trial may go on in this phase: its root is open, or this host keeps none.
+#[must_use]
+pub fn may_stay(phase: Phase) -> bool {
+    matches!(phase, Phase::Operational | Phase::Locked(Reason::NotSealed))
 }
 
 impl Updates {
@@ -205,6 +226,8 @@ impl Updates {
     /// What was taken is not armed after all: another image may come.
     pub fn abandon(&self) {
         *self.0.under() = Under::None;
+        // What had to wait for it is done now; a keeper that is busy looks by itself.
+        let _ = self.0.send(Job::Free);
     }
 
     /// Starts the machine again: what was armed is tried.

@@ -12,7 +12,7 @@ use casemate_formats::{
     digest::Digest,
     efi::boot_entry::Esp,
 };
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use tokio::sync::{mpsc, oneshot};
 
@@ -28,6 +28,8 @@ use crate::{
 
 /// How long a whole image may take: 64 MiB at 110 KiB a second. Each part of it has the time of a body.
 const SENDING: Duration = Duration::from_secs(600);
+/// Bytes that are read of a body, whatever its length says: a little more than an image.
+const LARGEST: usize = 65 * 1024 * 1024;
 /// How long the answer has to get out before the machine starts the image.
 const RESTART_DELAY: Duration = Duration::from_millis(500);
 
@@ -38,18 +40,15 @@ pub(in crate::serve) async fn put(
     body: Incoming,
     connection: &Connection,
 ) -> Result<Reply, Refusal> {
-    let bundle = call.now.bundle.as_ref().ok_or(Code::WrongPhase)?;
+    let (updates, image) = match wanted(call, &announced) {
+        Ok(wanted) => wanted,
+        Err(code) => return refuse(call, code.into(), body, connection).await,
+    };
+    let transfer = match updates.take(&image) {
+        Ok(transfer) => transfer,
+        Err(code) => return refuse(call, code.into(), body, connection).await,
+    };
     let client = call.client.ok_or(Code::NoClientCertificate)?.name.clone();
-    let image = listed(&bundle.bundle().images, &announced).ok_or(Code::ImageUnlisted)?;
-    if image.pcr11 == call.house.boot.image {
-        return Err(Code::ImageRunning.into());
-    }
-    // A box without its log, or without its root, could not tell whether the image is any good.
-    if !call.now.is_serving() {
-        return Err(Code::AuditUnavailable.into());
-    }
-    let updates = call.house.boot.updates.clone().ok_or(Code::BootVariables)?;
-    let transfer = updates.take(&image)?;
     let request = call.ids.request.clone();
     let event = move |outcome| Event::Call {
         client: Some(client.clone()),
@@ -61,26 +60,56 @@ pub(in crate::serve) async fn put(
     let house = Arc::clone(call.house);
     let taken = transfer.taken;
     let ending = tokio::spawn(async move { end(&house, &updates, image, taken, event).await });
-    // Dropping the way in tells the keeper that nothing more comes.
-    drop(tokio::time::timeout(SENDING, send(body, transfer.parts, connection)).await);
-    connection.set(Doing::Served);
+    send(body, Some(transfer.parts), connection).await;
     ending.await.map_err(|_| Refusal::internal())?
 }
 
-fn listed(images: &[Image], esp: &Digest) -> Option<Image> {
-    images.iter().find(|image| image.esp == *esp).cloned()
+/// Records a refusal, and takes what is still on its way: who sends 64 MiB and does not look up would
+/// otherwise see a reset and not the reason.
+pub(in crate::serve) async fn refuse(
+    call: &Call<'_>,
+    refusal: Refusal,
+    body: Incoming,
+    connection: &Connection,
+) -> Result<Reply, Refusal> {
+    let refused = call.refused(refusal).await;
+    send(body, None, connection).await;
+    refused
 }
 
-async fn send(mut body: Incoming, parts: mpsc::Sender<Bytes>, connection: &Connection) {
-    connection.set(Doing::Body);
-    while let Some(Ok(frame)) = body.frame().await {
-        let Ok(part) = frame.into_data() else { continue };
-        // The keeper has given up: its answer says why.
-        if parts.send(part).await.is_err() {
-            return;
-        }
-        connection.set(Doing::Body);
+/// The image with this hash, if it may come, and who takes it.
+fn wanted(call: &Call<'_>, announced: &Digest) -> Result<(Updates, Image), Code> {
+    let bundle = call.now.bundle.as_ref().ok_or(Code::WrongPhase)?;
+    let mut images = bundle.bundle().images.iter();
+    let image = images.find(|image| image.esp == *announced).ok_or(Code::ImageUnlisted)?;
+    if image.pcr11 == call.house.boot.image {
+        return Err(Code::ImageRunning);
     }
+    // A box without its log, or without its root, could not tell whether the image is any good.
+    if !call.now.is_serving() {
+        return Err(Code::AuditUnavailable);
+    }
+    let updates = call.house.boot.updates.clone().ok_or(Code::BootVariables)?;
+    Ok((updates, image.clone()))
+}
+
+/// Gives a body on as it comes; without a taker, or when that has given up, it is thrown away. A whole
+/// image's time, and for each part a body's.
+async fn send(body: Incoming, mut parts: Option<mpsc::Sender<Bytes>>, connection: &Connection) {
+    let sending = async move {
+        let mut body = Limited::new(body, LARGEST);
+        connection.set(Doing::Body);
+        while let Some(Ok(frame)) = body.frame().await {
+            let (Ok(part), Some(taker)) = (frame.into_data(), &parts) else { continue };
+            if taker.send(part).await.is_err() {
+                parts = None;
+            }
+            connection.set(Doing::Body);
+        }
+        // Dropping the way in tells the keeper that nothing more comes.
+    };
+    drop(tokio::time::timeout(SENDING, sending).await);
+    connection.set(Doing::Served);
 }
 
 /// The other ESP holds it or does not; then, recorded, it is armed; then the machine starts it.
