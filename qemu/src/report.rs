@@ -17,7 +17,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// A story of `total` steps.
+    /// A story of `total` steps; 0: nobody knows how many.
     #[must_use]
     pub const fn new(total: usize) -> Self {
         Self { total, done: 0, since: None }
@@ -27,10 +27,13 @@ impl Report {
     pub fn step(&mut self, what: &str, usually: &str) {
         self.end();
         self.done += 1;
-        let number = format!("[{}/{}]", self.done, self.total);
+        let number = match self.total {
+            0 => String::new(),
+            total => format!("[{}/{total}] ", self.done),
+        };
         let bold =
             if std::io::stdout().is_terminal() { ("\u{1b}[1m", "\u{1b}[0m") } else { ("", "") };
-        println!("\n{}{number} {what}{} (usually {usually})", bold.0, bold.1);
+        println!("\n{}{number}{what}{} (usually {usually})", bold.0, bold.1);
         let _ = std::io::stdout().flush();
         self.since = Some(Instant::now());
     }

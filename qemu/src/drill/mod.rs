@@ -18,6 +18,7 @@ pub use scene::{Played, Scene, VALUE};
 use crate::{
     report::Report,
     runbook::{self, Line, Section},
+    tools::Tools,
     world::World,
 };
 
@@ -65,7 +66,8 @@ pub struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    /// A stage in `folder`; what an earlier run left there is removed.
+    /// A stage in `folder`; what an earlier run left there is removed, but for worlds that were made
+    /// by the same programs.
     ///
     /// # Errors
     /// The runbooks do not read, or have a section that no drill plays (or the other way round).
@@ -81,8 +83,13 @@ impl<'a> Stage<'a> {
             let known = sections.iter().any(|section| section.name == drill.name);
             ensure!(known, "{}: the runbooks have no such section", drill.name);
         }
-        let _ = fs::remove_dir_all(folder);
         fs::create_dir_all(folder)?;
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if !path.ends_with("templates") || !is_current(&path)? {
+                fs::remove_dir_all(path)?;
+            }
+        }
         Ok(Self { folder, sections })
     }
 
@@ -162,4 +169,17 @@ fn lines_of(name: &str) -> Result<Block> {
     let sections = runbook::sections(runbook::PAGE)?;
     let section = sections.into_iter().find(|section| section.name == name).context("a section")?;
     section.blocks.into_iter().next().context("a block")
+}
+
+/// Whether the worlds in `templates` are younger than the programs that make them.
+fn is_current(templates: &Path) -> Result<bool> {
+    let tools = Tools::find()?;
+    let made = fs::metadata(templates.join("delivered/done")).and_then(|done| done.modified());
+    let Ok(made) = made else { return Ok(false) };
+    for program in ["casemate", "casemate-image", "casemate-qemu", "init"] {
+        if fs::metadata(tools.folder().join(program))?.modified()? > made {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
