@@ -3,6 +3,7 @@
 
 mod between;
 mod ops;
+mod recovery;
 
 use std::fs;
 

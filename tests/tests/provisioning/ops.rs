@@ -80,14 +80,17 @@ impl Ops {
         }
         init.extend(["--custodian-threshold".into(), "2".into()]);
         ops.run(&init.iter().map(String::as_str).collect::<Vec<_>>()).ok();
-        fs::write(
-            ops.path("manifest.json"),
-            manifest(&fs::read(ops.path("site/anchors"))?).to_json(),
-        )?;
-        ops.run(&["bundle", "add-image", "--site", &ops.text("site"), &ops.text("manifest.json")])
-            .ok();
+        ops.list_image()?;
         ops.list_clients()?;
         Ok(ops)
+    }
+
+    /// Lists the image that boxes here pretend to run, as built with the present anchors.
+    pub fn list_image(&self) -> Result<()> {
+        let anchors = fs::read(self.path("site/anchors"))?;
+        fs::write(self.path("manifest.json"), manifest(&anchors).to_json())?;
+        self.on_site(&["bundle", "add-image", &self.text("manifest.json")]).ok();
+        Ok(())
     }
 
     fn list_clients(&self) -> Result<()> {
@@ -147,37 +150,93 @@ impl Ops {
         self.on_site(&[arguments, &["--host", "alpha", "--client", &client]].concat())
     }
 
+    /// `casemate … --site site --client clients/ops --json`.
+    pub fn as_ops(&self, arguments: &[&str]) -> Run {
+        self.on_site(&[arguments, &["--client", &self.text("clients/ops")]].concat())
+    }
+
     /// `casemate host add alpha` with this fingerprint.
     pub fn host_add(&self, host: &Host, ek: &str) -> Run {
+        self.add("alpha", host, ek, &[])
+    }
+
+    /// `casemate host add NAME`.
+    pub fn add(&self, name: &str, host: &Host, ek: &str, more: &[&str]) -> Run {
         let address = host.address.to_string();
-        self.on_site(&["host", "add", "alpha", "--address", &address, "--ek", ek, "--yes"])
+        let add = ["host", "add", name, "--address", &address, "--ek", ek, "--yes"];
+        self.on_site(&[&add[..], more].concat())
+    }
+
+    /// Two of the signers sign.
+    pub fn sign(&self) -> Value {
+        let (s0, s1) = (self.text("s0"), self.text("s1"));
+        self.on_site(&["bundle", "sign", "--key", &s0, "--key", &s1, "--yes"]).ok()
     }
 
     /// Builds, signs by two, pushes; what the box answered.
     pub fn bundle(&self) -> Value {
         self.on_site(&["bundle", "build"]).ok();
-        let (s0, s1) = (self.text("s0"), self.text("s1"));
-        self.on_site(&["bundle", "sign", "--key", &s0, "--key", &s1, "--yes"]).ok();
+        self.sign();
         self.on_site(&["bundle", "push", "--host", "alpha"]).ok()[0]["answer"].clone()
     }
 
     /// Genesis, every acknowledgement, the bundle that names the root.
     pub fn establish(&self) -> Value {
+        self.genesis(&CUSTODIANS);
+        self.on_site(&["bundle", "new"]).ok();
+        self.bundle()
+    }
+
+    /// Genesis on alpha, and these custodians' acknowledgements.
+    pub fn genesis(&self, custodians: &[&str]) -> Value {
         let made = self.on_host(&["genesis", "run"], "ops").ok();
         let file = made["file"].as_str().expect("a file").to_owned();
-        for custodian in CUSTODIANS {
+        for custodian in custodians {
             let identity = self.text(&format!("{custodian}.age"));
             let out = self.text("shares");
             let ack = ["share", "ack", &file, "--identity", &identity, "--out", &out];
             self.on_site(&ack).ok();
         }
-        self.on_site(&["bundle", "new"]).ok();
-        self.bundle()
+        made
+    }
+
+    /// A custodian's identity, made when it is first asked for; its recipient.
+    pub fn custodian(&self, name: &str) -> String {
+        let key = self.path(&format!("{name}.age"));
+        if !key.exists() {
+            succeed(alone("age-keygen").arg("-o").arg(&key)).expect("age-keygen");
+        }
+        let recipient = succeed(alone("age-keygen").arg("-y").arg(&key)).expect("age-keygen");
+        recipient.trim().to_owned()
+    }
+
+    /// A share file of a custodian.
+    pub fn share(&self, name: &str, root: u32, split: u32) -> String {
+        self.text(&format!("shares/example-{root}-{split}-{name}.share.age"))
+    }
+
+    /// `casemate share seal`: without the site's directory, as a custodian does it.
+    pub fn seal(&self, request: &str, name: &str, (root, split): (u32, u32), more: &[&str]) -> Run {
+        let (share, identity) = (self.share(name, root, split), self.text(&format!("{name}.age")));
+        let out = self.text(&format!("{name}.sealed"));
+        let seal = ["share", "seal", request, "--share", &share, "--identity", &identity];
+        self.run(&[&seal[..], &["-o", &out, "--yes"], more].concat())
     }
 
     /// curl, as the application calls it: status and JSON.
     pub fn curl(&self, host: &Host, path: &str, body: &Value) -> Result<(u16, Value)> {
-        let connect = format!("alpha.example.casemate:8443:{}", host.address);
+        self.curl_as("alpha", host, path, body)
+    }
+
+    /// The same of a box of this name.
+    pub fn curl_as(
+        &self,
+        name: &str,
+        host: &Host,
+        path: &str,
+        body: &Value,
+    ) -> Result<(u16, Value)> {
+        let connect = format!("{name}.example.casemate:8443:{}", host.address);
         let out = succeed(
             alone("curl")
                 .args(["--silent", "--show-error", "--connect-to", &connect])
@@ -189,7 +248,7 @@ impl Ops {
                 .arg(self.path("clients/rails.key"))
                 .args(["--header", "content-type: application/json"])
                 .args(["--data", &body.to_string(), "--write-out", "\n%{http_code}"])
-                .arg(format!("https://alpha.example.casemate:8443{path}")),
+                .arg(format!("https://{name}.example.casemate:8443{path}")),
         )?;
         let (text, status) = out.trim_end().rsplit_once('\n').context("a status line")?;
         Ok((status.parse()?, serde_json::from_str(text)?))
