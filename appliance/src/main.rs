@@ -2,14 +2,7 @@
 
 mod processor;
 
-use std::{
-    convert::Infallible,
-    future,
-    net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener},
-    process::ExitCode,
-    sync::Arc,
-    time::Duration,
-};
+use std::{convert::Infallible, future, net::IpAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use casemate_appliance::{
     audit::Log,
@@ -25,8 +18,6 @@ use casemate_appliance::{
 use casemate_core::{phase::Phase, update::Boot};
 use casemate_formats::audit::record::Stamp;
 
-/// The port before a bundle names one.
-const DEFAULT_PORT: u16 = 8443;
 /// How long the port waits for an address. Without one it opens all the same: addresses may come.
 const ADDRESS_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -59,10 +50,11 @@ fn serve(left: Left) -> Result<Infallible, Stop> {
     if boot == Boot::Trial && updates.is_none() {
         power::reboot("an image on trial finds no ESP to stay on");
     }
-    let network = life.host().map(|host| host.network.clone());
-    let network = Arc::new(network::start(network).map_err(Refusal::Network)?);
-
     let bundle = life.bundle();
+    let reach = serve::reach_at_boot(&life);
+    let port = reach.port;
+    let network = network::start(reach).map_err(Refusal::Network)?;
+
     let clock = Clock::machine();
     if let Some(bundle) = &bundle {
         clock.set_floor(bundle.bundle().site.issued);
@@ -70,12 +62,10 @@ fn serve(left: Left) -> Result<Infallible, Stop> {
     if !clock.now().believable {
         say(Word::Clock, "stands before the bundle's issue time: it is not believed");
     }
-    let port = bundle.map_or(DEFAULT_PORT, |bundle| bundle.bundle().service.port);
-
     let stamps = clock.clone();
     let log = Log::before_root(move || stamp(&stamps));
     let addresses = {
-        let network = Arc::clone(&network);
+        let network = network.clone();
         move || -> Vec<IpAddr> {
             network.addresses(ADDRESS_PATIENCE).iter().map(|prefix| prefix.address).collect()
         }
@@ -84,6 +74,7 @@ fn serve(left: Left) -> Result<Infallible, Stop> {
         image,
         event_log,
         addresses: Box::new(addresses),
+        network: Box::new(network.clone()),
         clock,
         announce: Box::new(|phase| say(Word::Phase, phase)),
         leave: Box::new(|| power::reboot("this host is retired")),
@@ -100,14 +91,13 @@ fn serve(left: Left) -> Result<Infallible, Stop> {
 
     let _ = network.addresses(ADDRESS_PATIENCE);
     let refused = |error: std::io::Error| Refusal::Port(error.to_string());
-    // One socket for both families.
-    let listener =
-        TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).map_err(refused)?;
     sandbox::raise_file_limit().map_err(refused)?;
     sandbox::enter().map_err(refused)?;
+    let (keeper, doors) = serve::doors();
+    network.open_ports(keeper).map_err(refused)?;
     say(Word::Ready, format_args!("port {port}, {} ms", since_start().as_millis()));
     pulse::BOOT.rest();
-    serve::run(listener, Arc::new(house), future::pending()).map_err(refused)?;
+    serve::run(doors, Arc::new(house), future::pending()).map_err(refused)?;
     power::reboot("the port has closed")
 }
 

@@ -2,7 +2,7 @@
 //! firmware's event log, provisioned through its own port as the tools do it.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     ops::{Deref, DerefMut},
     sync::Arc,
     thread::JoinHandle,
@@ -28,6 +28,7 @@ use tokio::sync::oneshot;
 use crate::{
     esps::{self, Esps},
     firmware_log::FirmwareLog,
+    loopback::Loopback,
     remote::Remote,
     site::{SECTIONS, Site},
     swtpm::SoftTpm,
@@ -194,10 +195,13 @@ impl Host {
         let updates = updates.transpose()?;
         let skew = self.clock_skew;
         let clock = Clock::reading(move || unix_seconds().saturating_add_signed(skew));
+        let (keeper, doors) = serve::doors();
+        let loopback = Loopback::new(&life, keeper);
         let boot = BootFacts {
             image: image.pcr11,
             event_log: log.encode(),
             addresses: Box::new(|| vec![Ipv4Addr::LOCALHOST.into()]),
+            network: Box::new(loopback.clone()),
             clock: clock.clone(),
             announce: Box::new(|_| {}),
             leave: Box::new(|| {}),
@@ -213,12 +217,11 @@ impl Host {
         let house = House::open(boot, tpm, life, Log::before_root(stamp), ring)?;
         let house = Arc::new(house);
         self.remote.ek = house.tpm.identity().ek.fingerprint().short();
-        let listener = TcpListener::bind(self.remote.address)?;
-        self.remote.address = listener.local_addr()?;
+        self.remote.address = loopback.open(self.remote.address)?;
         let (stop, stopped) = oneshot::channel();
         let serving = Arc::clone(&house);
         let served = std::thread::spawn(move || {
-            serve::run(listener, serving, async {
+            serve::run(doors, serving, async {
                 let _ = stopped.await;
             })
         });

@@ -13,6 +13,7 @@ pub mod host;
 pub mod identity;
 pub mod life;
 pub mod log;
+pub mod loopback;
 pub mod machine;
 pub mod power;
 pub mod remote;

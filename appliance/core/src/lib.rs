@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod keyring;
+pub mod overlap;
 pub mod phase;
 pub mod policy;
 pub mod root;

@@ -8,6 +8,7 @@ mod gather;
 mod genesis;
 mod keep;
 mod open;
+mod reach;
 mod retire;
 mod roots;
 

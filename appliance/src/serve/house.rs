@@ -29,6 +29,7 @@ use super::{
     beginning::Beginning,
     head::{Ids, Room},
     listener::Peer,
+    reach::Reachable,
     routes::Client,
     tls::{self, Shown, TlsKey},
 };
@@ -56,6 +57,8 @@ pub struct BootFacts {
     /// Addresses of this box beside those of the bundle, for its certificate. Asked when one is minted;
     /// may wait for the network, which gets its address while the log starts.
     pub addresses: Box<dyn Fn() -> Vec<IpAddr> + Send + Sync>,
+    /// How the box is reached: told what is in force and who came.
+    pub network: Box<dyn Reachable>,
     /// The machine's clock; the house sets its floor.
     pub clock: Clock,
     /// Called at each change of phase after the port was opened: the console says so.
@@ -192,6 +195,7 @@ impl House {
         let changed = before.phase != next.phase;
         let phase = next.phase;
         *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        self.reach_changed(&before, life);
         if changed {
             (self.boot.announce)(phase);
         }

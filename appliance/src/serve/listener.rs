@@ -8,7 +8,7 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use casemate_formats::digest::Digest;
@@ -17,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::{TcpListener, TcpStream},
+    task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -24,6 +25,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use super::{
     House,
     admission::{Connection, Doing, Pass, SWEEP},
+    doors::{Change, Doors},
     head, routes, tls,
 };
 use crate::pulse;
@@ -49,24 +51,25 @@ pub(super) struct Peer {
 }
 
 /// Serves until `stop` resolves, then lets what is under way end.
-pub(super) async fn serve(
-    listener: TcpListener,
-    house: Arc<House>,
-    stop: impl Future<Output = ()>,
-) {
-    let acceptor = TlsAcceptor::from(Arc::clone(&house.tls));
+pub(super) async fn serve(mut doors: Doors, house: Arc<House>, stop: impl Future<Output = ()>) {
+    let mut open = JoinSet::new();
+    let mut ports = Vec::new();
     let gate = Arc::clone(&house.gate);
     let mut sweep = tokio::time::interval(SWEEP);
     let mut stop = pin!(stop);
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, from)) => admit(stream, from, &acceptor, &house),
-                // Those inside go on, the next sweep frees some.
-                Err(error) if is_shortage(&error) => sleep(Duration::from_millis(50)).await,
-                // That one connection's own fault.
-                Err(_) => {}
+            change = doors.changed() => match change {
+                Change::Open(listener) => {
+                    let port = listener.local_addr().map_or(0, |local| local.port());
+                    ports.push((port, open.spawn(accept(listener, Arc::clone(&house)))));
+                }
+                // Those who came through it are served on.
+                Change::Close(port) => {
+                    ports.extract_if(.., |(of, _)| *of == port).for_each(|(_, door)| door.abort());
+                }
             },
+            Some(_) = open.join_next() => {}
             _ = sweep.tick() => {
                 gate.sweep();
                 // Seen alive: this loop, and a thread that answers.
@@ -76,7 +79,7 @@ pub(super) async fn serve(
         }
     }
     pulse::SERVER.rest();
-    drop(listener);
+    open.shutdown().await;
     gate.close_all();
     let empty = async {
         while gate.count() != (0, 0) {
@@ -84,6 +87,22 @@ pub(super) async fn serve(
         }
     };
     let _ = timeout(2 * GRACE, empty).await;
+}
+
+/// Accepts on one port, for ever.
+async fn accept(listener: std::net::TcpListener, house: Arc<House>) {
+    let acceptor = TlsAcceptor::from(Arc::clone(&house.tls));
+    let registered = listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener));
+    let Ok(listener) = registered else { return };
+    loop {
+        match listener.accept().await {
+            Ok((stream, from)) => admit(stream, from, &acceptor, &house),
+            // Those inside go on, the next sweep frees some.
+            Err(error) if is_shortage(&error) => sleep(Duration::from_millis(50)).await,
+            // That one connection's own fault.
+            Err(_) => {}
+        }
+    }
 }
 
 /// Out of descriptors or memory (accept(2)): at once again would be in vain.
@@ -109,6 +128,7 @@ async fn attend(
     house: Arc<House>,
 ) {
     let connection = Arc::clone(&pass.connection);
+    let (began, local) = (Instant::now(), stream.local_addr());
     // Boxed, both: what a handshake needs is given back before the connection waits for requests.
     let handshake = Box::pin(acceptor.accept(stream).into_fallible());
     let stream = tokio::select! {
@@ -125,8 +145,12 @@ async fn attend(
         .and_then(<[_]>::first)
         .and_then(|certificate| tls::client_key(certificate));
     let peer = Peer { address, key, pass };
-    if house.snapshot().knows(&peer) && !peer.admitted() {
+    let listed = house.snapshot().knows(&peer);
+    if listed && !peer.admitted() {
         return;
+    }
+    if let Ok(local) = local {
+        house.connected(local, address, began, listed);
     }
     connection.set(Doing::Idle);
     http(stream, &connection, &house, &peer).await;

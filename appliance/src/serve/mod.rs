@@ -7,32 +7,31 @@ pub mod house;
 
 mod admission;
 mod beginning;
+mod doors;
 mod endpoint;
 mod head;
 mod listener;
+mod reach;
 mod routes;
 mod tls;
 
-use std::{io, net::TcpListener, sync::Arc};
+use std::{io, sync::Arc};
 
+pub use doors::{DoorKeeper, Doors, doors};
 pub use house::{BootFacts, House, HouseError, Snapshot};
+pub use reach::{Reachable, reach_at_boot};
 
 use crate::pulse;
 
 /// Threads for what blocks: one TPM job at a time, a tick, collectors that read old blocks.
 const BLOCKING_THREADS: usize = 8;
 
-/// Serves on `listener` until `stop` resolves; brings its own runtime and blocks. PID 1 gives a
+/// Serves what comes through `doors` until `stop` resolves; brings its own runtime and blocks. PID 1 gives a
 /// future that never resolves.
 ///
 /// # Errors
-/// When the runtime or the listener cannot be set up; nothing later.
-pub fn run(
-    listener: TcpListener,
-    house: Arc<House>,
-    stop: impl Future<Output = ()>,
-) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
+/// When the runtime cannot be set up; nothing later.
+pub fn run(doors: Doors, house: Arc<House>, stop: impl Future<Output = ()>) -> io::Result<()> {
     pulse::SERVER.waits();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .max_blocking_threads(BLOCKING_THREADS)
@@ -42,8 +41,7 @@ pub fn run(
         tokio::spawn(house.log.clone().tick_hourly());
         let told = Arc::clone(&house);
         tokio::spawn(async move { told.say_what_went_back().await });
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        listener::serve(listener, house, stop).await;
+        listener::serve(doors, house, stop).await;
         Ok(())
     })
 }

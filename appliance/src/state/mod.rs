@@ -9,7 +9,7 @@ use std::{io, sync::Arc};
 
 use casemate_formats::{
     audit::block,
-    state::{HeaderError, slot},
+    state::{HeaderError, reach, slot},
 };
 
 pub use casemate_formats::state::{
@@ -143,6 +143,24 @@ impl State {
     /// The device's.
     pub fn write_trial(&self, trial: &TrialSector) -> Result<(), StateError> {
         Ok(self.blocks.write(header::TRIAL, &trial.encode())?)
+    }
+
+    /// The unit of what was proven last, as it stands.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn reach(&self) -> Result<Vec<u8>, StateError> {
+        let mut unit = vec![0; UNIT];
+        self.blocks.read(reach::REACH, &mut unit)?;
+        Ok(unit)
+    }
+
+    /// Writes that unit durably.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn write_reach(&self, unit: &[u8]) -> Result<(), StateError> {
+        Ok(self.blocks.write(reach::REACH, unit)?)
     }
 
     /// What the panic hook keeps to count a panic.

@@ -1,62 +1,77 @@
-//! The box's one network interface: static addresses from the bundle, else DHCP (IPv4). A thread of
-//! its own keeps the capability to change addresses; the serving threads have none.
+//! How the box is reached: addresses from the bundle, else DHCP (IPv4), and the port. While settings
+//! are unproven the former ones stay beside them (`casemate_core::overlap` decides). Threads of its own
+//! keep the capabilities to change addresses and to open a port below 1024; the serving threads have
+//! none.
 
+mod arrangement;
 pub mod dhcp;
 pub mod interface;
 pub mod netlink;
+mod table;
 
 use std::{
     fs, io,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener},
     sync::{
-        Arc, Condvar, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread,
     time::{Duration, Instant},
 };
 
-use casemate_formats::bundle::body::{Network as Settings, Prefix};
-
-use self::{
-    dhcp::{Client, Lease, Port, Renewal},
-    interface::Interface,
-    netlink::Netlink,
+use casemate_core::overlap::{Connected, Overlap, Turn};
+use casemate_formats::{
+    bundle::body::{Network as Settings, Prefix},
+    state::Reach,
 };
+
+use self::{arrangement::Arrangement, dhcp::Port, netlink::Netlink, table::Table};
 use super::console::{Word, say};
 
-/// How often an interface is looked for, and its carrier.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// After this long without interface or carrier the console says so, and goes on looking.
-const SAY_AFTER: Duration = Duration::from_secs(10);
-/// Pause after the kernel refused something, before it is tried again.
+/// Pause after a port or a thread was refused, before it is tried again.
 const PAUSE: Duration = Duration::from_secs(5);
+/// DHCP's sockets: of the settings in force, of the former ones, and of some that are just ending.
+const PORTS: usize = 3;
+/// How long an expected box waits for the interface that tells which one it is: drivers take a while.
+const INTERFACE_PATIENCE: Duration = Duration::from_secs(3);
 
-/// A handle to the network's thread.
+/// Where listening sockets go.
+pub trait Doors: Send + 'static {
+    /// One that is to be served.
+    fn open(&self, listener: TcpListener);
+    /// This port is not to be served any more.
+    fn close(&self, port: u16);
+}
+
+/// A handle to the network's threads.
 #[derive(Clone)]
 pub struct Network {
-    commands: Sender<Command>,
-    addresses: Arc<Addresses>,
+    wake: Sender<Wake>,
+    shared: Arc<Shared>,
 }
 
-#[derive(Default)]
-struct Addresses {
-    list: Mutex<Vec<Prefix>>,
-    changed: Condvar,
+/// Why the thread looks again.
+enum Wake {
+    /// Something changed.
+    Changed,
+    /// Ports may be opened from now on; whether the one in force is, is answered.
+    Open(Box<dyn Doors>, Sender<io::Result<()>>),
 }
 
-enum Command {
-    Apply(Option<Box<Settings>>),
-    Confirm,
+struct Shared {
+    begun: Instant,
+    overlap: Mutex<Overlap>,
+    table: Arc<Table>,
 }
 
-/// Starts the thread: loopback, then the interface. Returns at once. Needs all capabilities; whatever
-/// the thread needs later (netlink, a socket for DHCP) is opened here, since after the sandbox is
-/// entered nothing opens a file or a socket.
+/// Starts the threads: loopback, then the addresses of `reach`; its port later. Returns at once. Needs
+/// all capabilities. Netlink and DHCP's sockets are opened here, since after the sandbox is entered no
+/// file is opened, and no socket but to listen on another port.
 ///
 /// # Errors
 /// The kernel's, at opening netlink or starting the thread.
-pub fn start(settings: Option<Settings>) -> io::Result<Network> {
+pub fn start(reach: Reach) -> io::Result<Network> {
     let mut netlink = Netlink::open()?;
     // Nothing that another host announces changes addresses or routes.
     for scope in ["all", "default"] {
@@ -64,321 +79,224 @@ pub fn start(settings: Option<Settings>) -> io::Result<Network> {
             let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{scope}/{name}"), "0");
         }
         let _ = fs::write(format!("/proc/sys/net/ipv4/conf/{scope}/accept_redirects"), "0");
+        // The first address of a network can go without the others.
+        let _ = fs::write(format!("/proc/sys/net/ipv4/conf/{scope}/promote_secondaries"), "1");
     }
     if let Some(lo) = netlink.interfaces()?.iter().find(|interface| interface.name == "lo") {
         netlink.up(lo.index)?;
     }
-    let port = Port::open()?;
-    let addresses = Arc::new(Addresses::default());
-    let (commands, receiver) = channel();
+    let ports = (0..PORTS).map(|_| Port::open()).collect::<io::Result<_>>()?;
+    let shared = Arc::new(Shared {
+        begun: Instant::now(),
+        overlap: Mutex::new(Overlap::new(reach)),
+        table: Arc::new(Table::new(netlink, ports)),
+    });
+    let (wake, woken) = channel();
     let keeper = Keeper {
-        netlink,
-        port,
-        commands: receiver,
-        addresses: Arc::clone(&addresses),
-        kept: Vec::new(),
+        shared: Arc::clone(&shared),
+        woken,
+        doors: None,
+        open: Vec::new(),
+        arranged: Vec::new(),
+        owners: 0,
     };
-    thread::Builder::new().name("network".into()).spawn(move || keeper.run(settings))?;
-    Ok(Network { commands, addresses })
+    thread::Builder::new().name("network".into()).spawn(move || keeper.run())?;
+    Ok(Network { wake, shared })
+}
+
+/// The settings of an expected box: those with the hardware address of one of this machine's
+/// interfaces. Waits for the interface a while.
+#[must_use]
+pub fn expected<'a>(among: impl Iterator<Item = &'a Settings> + Clone) -> Option<Settings> {
+    let begun = Instant::now();
+    let mut netlink = Netlink::open().ok()?;
+    loop {
+        let here = netlink.interfaces().unwrap_or_default();
+        let is_here = |of: &&Settings| here.iter().any(|i| of.mac == Some(i.mac));
+        if let Some(found) = among.clone().find(is_here) {
+            return Some(found.clone());
+        }
+        if among.clone().next().is_none() || begun.elapsed() > INTERFACE_PATIENCE {
+            return None;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 impl Network {
     /// Addresses that the box has now; waits for the first one, at most this long.
     #[must_use]
     pub fn addresses(&self, patience: Duration) -> Vec<Prefix> {
-        let list = self.addresses.list.lock().unwrap_or_else(PoisonError::into_inner);
-        let (list, _) = self
-            .addresses
-            .changed
-            .wait_timeout_while(list, patience, |list| list.is_empty())
-            .unwrap_or_else(PoisonError::into_inner);
-        list.clone()
+        self.shared.table.all(patience)
     }
 
-    /// A bundle with other settings is in force: the new addresses are added, and the former ones stay
-    /// until [`Self::confirm`], so that a typing error does not cut the box off.
-    pub fn apply(&self, settings: Option<Settings>) {
-        let _ = self.commands.send(Command::Apply(settings.map(Box::new)));
+    /// Opens the port in force, and from now on every one that is wanted.
+    ///
+    /// # Errors
+    /// The port in force cannot be opened.
+    pub fn open_ports(&self, doors: impl Doors) -> io::Result<()> {
+        let (answer, answered) = channel();
+        let gone = || io::Error::other("the network's thread has ended");
+        self.wake.send(Wake::Open(Box::new(doors), answer)).map_err(|_| gone())?;
+        answered.recv().map_err(|_| gone())?
     }
 
-    /// A client has authenticated over the new addresses: the former ones go.
-    pub fn confirm(&self) {
-        let _ = self.commands.send(Command::Confirm);
+    /// A bundle with these settings is in force. The former ones stay until these are proven.
+    pub fn in_force(&self, reach: &Reach) {
+        let now = self.shared.now();
+        if self.shared.overlap().change(reach, now) {
+            self.say_kept();
+        }
+    }
+
+    /// What the disk says was proven last, once that can be read. `Some`: this boot has proven these
+    /// already.
+    #[must_use]
+    pub fn proven_before(&self, reach: Reach) -> Option<Reach> {
+        let now = self.shared.now();
+        let mut overlap = self.shared.overlap();
+        if overlap.proven_before(reach, now) {
+            drop(overlap);
+            self.say_kept();
+            return None;
+        }
+        overlap.is_proven().then(|| overlap.in_force().clone())
+    }
+
+    /// Somebody connected, from `from` to our `local`, since `began`; as a listed client or not.
+    /// `Some`: the settings in force are proven by it.
+    #[must_use]
+    pub fn connected(
+        &self,
+        local: SocketAddr,
+        from: IpAddr,
+        began: Instant,
+        listed: bool,
+    ) -> Option<Reach> {
+        let mut overlap = self.shared.overlap();
+        // Nearly always.
+        overlap.former()?;
+        let ours = match &overlap.in_force().network.addresses {
+            fixed if fixed.is_empty() => {
+                let former = overlap.former().map(|reach| reach.network.addresses.clone());
+                let mut all = self.shared.table.all(Duration::ZERO);
+                all.retain(|p| former.as_ref().is_none_or(|former| !former.contains(p)));
+                all
+            }
+            fixed => fixed.to_vec(),
+        };
+        let who = Connected {
+            local: (local.ip().to_canonical(), local.port()),
+            from,
+            began: began.saturating_duration_since(self.shared.begun),
+            listed,
+        };
+        let proven = overlap.connected(&who, &ours, self.shared.now());
+        proven.then(|| overlap.in_force().clone())
+    }
+
+    /// The former settings go: those in force are proven, and that is on the disk.
+    pub fn settle(&self) {
+        say(Word::Network, "a client came over the new settings: the former ones go");
+        let _ = self.wake.send(Wake::Changed);
+    }
+
+    fn say_kept(&self) {
+        say(Word::Network, "other settings are in force: the former ones stay until a client came");
+        let _ = self.wake.send(Wake::Changed);
     }
 }
 
-/// The thread: what it has set up, and what it waits for.
+impl Shared {
+    fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    fn overlap(&self) -> MutexGuard<'_, Overlap> {
+        self.overlap.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread: brings ports, addresses and routes to what the overlap says, and waits.
 struct Keeper {
-    netlink: Netlink,
-    port: Port,
-    commands: Receiver<Command>,
-    addresses: Arc<Addresses>,
-    kept: Vec<Kept>,
-}
-
-/// An address on an interface, with the default route that came with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Kept {
-    interface: u32,
-    prefix: Prefix,
-    gateway: Option<IpAddr>,
-    /// Of former settings: goes at the next confirmation.
-    former: bool,
+    shared: Arc<Shared>,
+    woken: Receiver<Wake>,
+    doors: Option<Box<dyn Doors>>,
+    open: Vec<u16>,
+    arranged: Vec<Arrangement>,
+    owners: u64,
 }
 
 impl Keeper {
-    fn run(mut self, settings: Option<Settings>) {
-        let mut settings = settings;
+    fn run(mut self) {
         loop {
-            let result = self.configure(settings.as_ref());
-            match result {
-                Ok(next) => settings = next,
-                Err(error) => {
-                    say(Word::Network, format_args!("cannot be set up: {error}"));
-                    match self.pause(PAUSE) {
-                        Some(next) => settings = next,
-                        None => continue,
-                    }
+            let overlap = self.shared.overlap().clone();
+            let now = self.shared.now();
+            let turn = overlap.turn_ends_in(now);
+            let settled = self.arrange(&overlap, now);
+            let wait = match (settled, turn) {
+                (true, None) => Duration::MAX,
+                (true, Some(turn)) => turn,
+                (false, turn) => turn.unwrap_or(PAUSE).min(PAUSE),
+            };
+            match self.woken.recv_timeout(wait) {
+                Ok(Wake::Changed) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(Wake::Open(doors, answer)) => {
+                    self.doors = Some(doors);
+                    let port = self.shared.overlap().in_force().port;
+                    let _ = answer.send(self.open(port));
                 }
+                // Every handle is gone: what is set up stays for as long as the machine runs.
+                Err(RecvTimeoutError::Disconnected) => thread::park(),
             }
-            self.kept.iter_mut().for_each(|kept| kept.former = true);
         }
     }
 
-    /// Sets up and keeps one set of settings until others are applied; gives those.
-    fn configure(&mut self, settings: Option<&Settings>) -> io::Result<Option<Settings>> {
-        let mac = settings.and_then(|s| s.mac);
-        let mut interface = match self.find(mac)? {
-            Ok(interface) => interface,
-            Err(next) => return Ok(next),
+    /// `false`: something was refused, and is to be tried again.
+    fn arrange(&mut self, overlap: &Overlap, now: Duration) -> bool {
+        let wanted: Vec<&Reach> =
+            std::iter::once(overlap.in_force()).chain(overlap.former()).collect();
+        let mut settled = true;
+        for reach in &wanted {
+            if !self.arranged.iter().any(|a| a.settings == reach.network) {
+                self.owners += 1;
+                let table = Arc::clone(&self.shared.table);
+                match Arrangement::begin(reach.network.clone(), self.owners, table) {
+                    Ok(arrangement) => self.arranged.push(arrangement),
+                    Err(error) => settled = refused("a thread", &error),
+                }
+            }
+            if let Err(error) = self.open(reach.port) {
+                settled = refused(format_args!("port {}", reach.port), &error);
+            }
+        }
+        self.arranged.retain(|a| wanted.iter().any(|reach| reach.network == a.settings));
+        let closed = self.open.extract_if(.., |port| wanted.iter().all(|r| r.port != *port));
+        for port in closed {
+            self.doors.iter().for_each(|doors| doors.close(port));
+        }
+        let preferred = match (overlap.turn(now), overlap.former()) {
+            (Turn::Former, Some(former)) => former,
+            _ => overlap.in_force(),
         };
-        if let Some(id) = settings.and_then(|s| s.vlan) {
-            interface = self.vlan(&interface, id)?;
+        if let Some(of) = self.arranged.iter().find(|a| a.settings == preferred.network) {
+            self.shared.table.prefer(of.owner);
         }
-        match settings.filter(|s| !s.addresses.is_empty()) {
-            Some(settings) => {
-                for prefix in &settings.addresses {
-                    let same = |g: &&IpAddr| g.is_ipv4() == prefix.address.is_ipv4();
-                    let gateway = settings.gateways.iter().find(same).copied();
-                    self.add(&interface, *prefix, gateway, "static")?;
-                }
-                loop {
-                    if let Some(next) = self.pause(Duration::MAX) {
-                        return Ok(next);
-                    }
-                }
-            }
-            None => self.keep_lease(&interface),
-        }
+        settled
     }
 
-    /// Looks for the interface until there is one; or gives the settings applied meanwhile.
-    fn find(&mut self, mac: Option<[u8; 6]>) -> io::Result<Result<Interface, Option<Settings>>> {
-        let begun = Instant::now();
-        let mut said = false;
-        let mut switched_on = Vec::new();
-        loop {
-            for interface in self.netlink.interfaces()?.into_iter().filter(|i| i.physical) {
-                if mac.is_some_and(|mac| mac != interface.mac) {
-                    continue;
-                }
-                if !switched_on.contains(&interface.index) {
-                    self.netlink.up(interface.index)?;
-                    switched_on.push(interface.index);
-                }
-                // A named interface is set up before its cable is plugged in.
-                if mac.is_some() || interface.carrier {
-                    return Ok(Ok(interface));
-                }
-            }
-            if !said && begun.elapsed() > SAY_AFTER {
-                said = true;
-                match mac {
-                    Some(mac) => say(
-                        Word::Network,
-                        format_args!("no interface with address {}", interface::show_mac(&mac)),
-                    ),
-                    None => say(Word::Network, "no interface with a carrier: is a cable in?"),
-                }
-            }
-            if let Some(next) = self.pause(LOOK_EVERY) {
-                return Ok(Err(next));
-            }
-        }
-    }
-
-    fn vlan(&mut self, on: &Interface, id: u16) -> io::Result<Interface> {
-        let name = format!("vlan{id}");
-        self.netlink.add_vlan(on.index, id, &name)?;
-        let all = self.netlink.interfaces()?;
-        let interface =
-            all.into_iter().find(|vlan| vlan.name == name).ok_or(io::ErrorKind::NotFound)?;
-        self.netlink.up(interface.index)?;
-        Ok(interface)
-    }
-
-    /// Gets a lease, renews it, and starts again when it is lost; until other settings are applied.
-    fn keep_lease(&mut self, on: &Interface) -> io::Result<Option<Settings>> {
-        let client = Client::on(&self.port, &on.name, on.mac)?;
-        loop {
-            let lease = match self.acquire(&client, on)? {
-                Ok(lease) => lease,
-                Err(next) => return Ok(next),
-            };
-            if let Some(next) = self.hold(&client, on, lease)? {
-                return Ok(next);
-            }
-        }
-    }
-
-    fn acquire(
-        &mut self,
-        client: &Client,
-        on: &Interface,
-    ) -> io::Result<Result<Lease, Option<Settings>>> {
-        let begun = Instant::now();
-        for attempt in 0_u32.. {
-            let patience = dhcp::patience(attempt);
-            match client.acquire(begun, patience) {
-                Ok(Some(lease)) => return Ok(Ok(lease)),
-                Ok(None) if attempt == 3 => {
-                    say(Word::Network, format_args!("{}: no DHCP server answers", on.name));
-                }
-                Ok(None) => {}
-                // The interface went down: time passes, attempts go on.
-                Err(_) => thread::sleep(patience),
-            }
-            if let Some(next) = self.pause(Duration::ZERO) {
-                return Ok(Err(next));
-            }
-        }
-        unreachable!("attempts never end")
-    }
-
-    /// Uses a lease as long as it lasts; `Some`: other settings were applied.
-    fn hold(
-        &mut self,
-        client: &Client,
-        on: &Interface,
-        mut lease: Lease,
-    ) -> io::Result<Option<Option<Settings>>> {
-        loop {
-            let begun = Instant::now();
-            let after = |seconds: u32| begun + Duration::from_secs(seconds.into());
-            self.add(on, lease.prefix, lease.router.map(IpAddr::V4), "DHCP")?;
-            let mut next_attempt = after(lease.renew);
-            let renewed = loop {
-                let left = next_attempt.saturating_duration_since(Instant::now());
-                if let Some(next) = self.pause(left) {
-                    return Ok(Some(next));
-                }
-                let now = Instant::now();
-                if now < next_attempt {
-                    continue;
-                }
-                if now >= after(lease.expire) {
-                    break None;
-                }
-                match client.renew(&lease, now >= after(lease.rebind)) {
-                    Ok(Renewal::Lease(new)) => break Some(new),
-                    Ok(Renewal::Refused) => break None,
-                    // RFC 2131 section 4.4.5: half of what is left, at least a minute.
-                    Ok(Renewal::Silence) | Err(_) => {
-                        let left = after(lease.expire).saturating_duration_since(now) / 2;
-                        let pause = left.max(Duration::from_secs(60));
-                        next_attempt = (now + pause).min(after(lease.expire));
-                    }
-                }
-            };
-            match renewed {
-                Some(new) => {
-                    if new.prefix != lease.prefix || new.router != lease.router {
-                        self.remove(|kept| kept.prefix == lease.prefix);
-                    }
-                    lease = new;
-                }
-                None => {
-                    say(Word::Network, format_args!("{}: the lease is lost", on.name));
-                    self.remove(|kept| kept.prefix == lease.prefix);
-                    return Ok(None);
-                }
-            }
-        }
-    }
-
-    fn add(
-        &mut self,
-        on: &Interface,
-        prefix: Prefix,
-        gateway: Option<IpAddr>,
-        how: &str,
-    ) -> io::Result<()> {
-        self.netlink.add_address(on.index, prefix)?;
-        if let Some(gateway) = gateway {
-            self.netlink.set_default_route(on.index, gateway)?;
-        }
-        let new = Kept { interface: on.index, prefix, gateway, former: false };
-        let known = self.kept.iter().any(|k| k.interface == on.index && k.prefix == prefix);
-        self.kept.retain(|kept| kept.interface != on.index || kept.prefix != prefix);
-        self.kept.push(new);
-        if !known {
-            say(
-                Word::Address,
-                format_args!(
-                    "{}/{} on {} ({}), {how}",
-                    prefix.address,
-                    prefix.length,
-                    on.name,
-                    interface::show_mac(&on.mac)
-                ),
-            );
-        }
-        self.publish();
+    /// Opens a port once, when ports may be opened: one socket for both families.
+    fn open(&mut self, port: u16) -> io::Result<()> {
+        let Some(doors) = self.doors.as_ref().filter(|_| !self.open.contains(&port)) else {
+            return Ok(());
+        };
+        doors.open(TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?);
+        self.open.push(port);
         Ok(())
     }
+}
 
-    fn remove(&mut self, which: impl Fn(&Kept) -> bool) {
-        let (gone, stay): (Vec<Kept>, Vec<Kept>) = self.kept.iter().partition(|kept| which(kept));
-        for kept in gone {
-            let routed = |k: &Kept| k.interface == kept.interface && k.gateway == kept.gateway;
-            if let Some(gateway) = kept.gateway.filter(|_| !stay.iter().any(routed)) {
-                let _ = self.netlink.delete_default_route(kept.interface, gateway);
-            }
-            let _ = self.netlink.delete_address(kept.interface, kept.prefix);
-        }
-        self.kept = stay;
-        self.publish();
-    }
-
-    fn publish(&self) {
-        let mut list = self.addresses.list.lock().unwrap_or_else(PoisonError::into_inner);
-        *list = self.kept.iter().map(|kept| kept.prefix).collect();
-        self.addresses.changed.notify_all();
-    }
-
-    /// Waits for commands; `Some`: settings to go on with. Former addresses go here when confirmed.
-    fn pause(&mut self, time: Duration) -> Option<Option<Settings>> {
-        let end = Instant::now().checked_add(time);
-        loop {
-            let received = match end {
-                Some(end) => {
-                    self.commands.recv_timeout(end.saturating_duration_since(Instant::now()))
-                }
-                None => self.commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
-            match received {
-                Ok(Command::Apply(next)) => return Some(next.map(|settings| *settings)),
-                Ok(Command::Confirm) => self.remove(|kept| kept.former),
-                Err(RecvTimeoutError::Timeout) => return None,
-                // Every handle is gone: the addresses stay for as long as the machine runs.
-                Err(RecvTimeoutError::Disconnected) => match end {
-                    Some(end) => {
-                        thread::sleep(end.saturating_duration_since(Instant::now()));
-                        return None;
-                    }
-                    None => thread::park(),
-                },
-            }
-        }
-    }
+fn refused(what: impl std::fmt::Display, error: &io::Error) -> bool {
+    say(Word::Network, format_args!("{what} cannot be had: {error}"));
+    false
 }

@@ -22,6 +22,7 @@ const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
+const RTM_DELLINK: u16 = 17;
 const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
 const RTM_NEWROUTE: u16 = 24;
@@ -114,6 +115,15 @@ impl Netlink {
     /// The kernel's; one that exists already is none.
     pub fn add_vlan(&mut self, on: u32, id: u16, name: &str) -> io::Result<()> {
         accept(self.ask(vlan(on, id, name)), nix::libc::EEXIST)
+    }
+
+    /// Takes a VLAN interface away.
+    ///
+    /// # Errors
+    /// The kernel's; one that is not there is none.
+    pub fn delete_link(&mut self, interface: u32) -> io::Result<()> {
+        let message = Message::new(RTM_DELLINK, 0, &link(interface, 0, 0));
+        accept(self.ask(message), nix::libc::ENODEV)
     }
 
     /// Gives an interface an address.

@@ -38,7 +38,7 @@ const REFUSE: u8 = 6;
 
 /// Shortest lease that is believed, in seconds: a server (or whoever answers in its place) cannot
 /// make the box talk all the time.
-const LEAST_LEASE: u32 = 60;
+const LEAST_LEASE: u32 = 20;
 
 /// Who asks, in every message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

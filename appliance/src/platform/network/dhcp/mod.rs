@@ -96,24 +96,26 @@ impl Client {
         Ok(answer.flatten())
     }
 
-    /// Asks for the same address for longer: its server alone, or (after the rebinding time) anyone.
+    /// Asks for the same address for longer: its server alone, or (after the rebinding time) anyone. Waits
+    /// for the answer four seconds, and at most this long.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn renew(&self, lease: &Lease, anyone: bool) -> io::Result<Renewal> {
+    pub fn renew(&self, lease: &Lease, anyone: bool, patience: Duration) -> io::Result<Renewal> {
         let std::net::IpAddr::V4(address) = lease.prefix.address else {
             return Ok(Renewal::Refused);
         };
         let asker = self.asker(Instant::now())?;
         let to = if anyone { Ipv4Addr::BROADCAST } else { lease.server };
         self.send(&asker, Sent::Renew { address }, to)?;
-        let answer = self.wait(FIRST_WAIT * 4, |bytes| match decode(&asker, bytes)? {
-            Answer::Lease(new) if new.prefix.address == lease.prefix.address => {
-                Some(Renewal::Lease(new))
-            }
-            Answer::Refused => Some(Renewal::Refused),
-            Answer::Lease(_) | Answer::Offer { .. } => None,
-        })?;
+        let answer =
+            self.wait(patience.min(FIRST_WAIT * 4), |bytes| match decode(&asker, bytes)? {
+                Answer::Lease(new) if new.prefix.address == lease.prefix.address => {
+                    Some(Renewal::Lease(new))
+                }
+                Answer::Refused => Some(Renewal::Refused),
+                Answer::Lease(_) | Answer::Offer { .. } => None,
+            })?;
         Ok(answer.unwrap_or(Renewal::Silence))
     }
 
@@ -156,6 +158,42 @@ impl Client {
     }
 }
 
+/// When a lease is renewed, rebound and lost (RFC 2131 section 4.4.5: T1, T2, its end).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timer {
+    /// Its server is asked from here on.
+    pub renew: Instant,
+    /// Any server is asked from here on.
+    pub rebind: Instant,
+    /// The address must not be used from here on.
+    pub expire: Instant,
+}
+
+impl Timer {
+    /// Of a lease that was given now.
+    #[must_use]
+    pub fn new(lease: &Lease, now: Instant) -> Self {
+        let after = |seconds: u32| now + Duration::from_secs(seconds.into());
+        let (renew, rebind) = (after(lease.renew), after(lease.rebind));
+        Self { renew, rebind, expire: after(lease.expire) }
+    }
+
+    /// Whether any server is to be asked.
+    #[must_use]
+    pub fn is_rebinding(&self, now: Instant) -> bool {
+        now >= self.rebind
+    }
+
+    /// When to ask again after silence: half of what is left to the next border, at least a minute
+    /// (RFC 2131 section 4.4.5), but never past the border: short leases would be lost unasked.
+    #[must_use]
+    pub fn next(&self, now: Instant) -> Instant {
+        let border = if self.is_rebinding(now) { self.expire } else { self.rebind };
+        let pause = border.saturating_duration_since(now) / 2;
+        (now + pause.max(Duration::from_secs(60))).min(border)
+    }
+}
+
 /// How long to wait for the answers of attempt `number` (from 0).
 #[must_use]
 pub fn patience(number: u32) -> Duration {
@@ -172,6 +210,28 @@ fn is_timeout(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_silent_server_is_followed_by_any_before_the_lease_is_lost() {
+        let now = Instant::now();
+        let at = |seconds| now + Duration::from_secs(seconds);
+        let timer = |renew, rebind, expire| Timer {
+            renew: at(renew),
+            rebind: at(rebind),
+            expire: at(expire),
+        };
+        // A day: half of what is left, at least a minute.
+        let day = timer(43_200, 75_600, 86_400);
+        assert_eq!(day.next(at(43_200)), at(43_200 + 16_200));
+        assert_eq!(day.next(at(75_590)), at(75_600));
+        assert!(!day.is_rebinding(at(75_599)) && day.is_rebinding(at(75_600)));
+        assert_eq!(day.next(at(75_600)), at(75_600 + 5_400));
+        assert_eq!(day.next(at(86_390)), at(86_400));
+        // Twenty seconds: rebinding comes before the end.
+        let short = timer(10, 17, 20);
+        assert_eq!(short.next(at(14)), at(17));
+        assert_eq!(short.next(at(18)), at(20));
+    }
 
     #[test]
     fn patience_grows_and_stays_bounded() {
