@@ -8,7 +8,7 @@ use casemate_appliance::{
     audit::{Identity, Log},
     life::{Accepted, Refused},
     platform::clock::Clock,
-    serve::{BootFacts, House},
+    serve::{self, BootFacts, House},
     tpm::Tpm,
 };
 use casemate_core::phase::Phase;
@@ -28,6 +28,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::{
     life::{self, Boot, Rig},
     log::{clock, item, label, numbers},
+    loopback::Loopback,
 };
 
 /// A box that is on.
@@ -65,6 +66,7 @@ impl On {
             image: measured.image(),
             event_log: Vec::new(),
             addresses: Box::new(Vec::new),
+            network: Box::new(Loopback::new(&life, serve::doors().0)),
             clock: Clock::machine(),
             announce: Box::new(|_| {}),
             leave: Box::new(|| {}),
