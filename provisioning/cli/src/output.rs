@@ -11,7 +11,7 @@ use casemate_formats::{code::Code, request::verify::Refusal};
 use serde::Serialize;
 
 /// Where and how results go.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Output {
     json: bool,
 }
@@ -33,6 +33,12 @@ impl Output {
         };
         // A closed pipe is the reader's choice.
         let _ = writeln!(io::stdout().lock(), "{}", line.trim_end());
+    }
+
+    /// Whether anybody reads progress.
+    #[must_use]
+    pub const fn speaks(&self) -> bool {
+        !self.json
     }
 
     /// Progress and hints, on standard error; silent with `--json`.

@@ -4,6 +4,7 @@
 mod between;
 mod ops;
 mod recovery;
+mod update;
 
 use std::fs;
 

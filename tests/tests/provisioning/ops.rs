@@ -5,6 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -15,6 +16,7 @@ use casemate_formats::{
 };
 use casemate_tests::{
     alone::alone,
+    esps::Esps,
     firmware_log::FirmwareLog,
     host::{Host, Options},
     site::SECTIONS,
@@ -115,6 +117,13 @@ impl Ops {
     /// A box of this site, on and without a bundle.
     pub fn boot(&self) -> Result<Host> {
         self.boot_with(|_| {})
+    }
+
+    /// The same with two ESPs that hold image 1.
+    pub fn boot_on(&self, esps: &Arc<Esps>) -> Result<Host> {
+        let anchors = Anchors::decode(&fs::read(self.path("site/anchors"))?)?;
+        let esps = Some(Arc::clone(esps));
+        Host::with(Options { anchors: Some(anchors), esps, ..Options::default() })
     }
 
     /// The same with a firmware that does something else too.

@@ -10,6 +10,7 @@ pub mod request;
 pub mod share;
 pub mod site;
 pub mod status;
+pub mod update;
 
 use clap::Subcommand;
 
@@ -43,6 +44,8 @@ pub enum Command {
     Client(client::Command),
     /// Shows where a box stands.
     Status(status::Command),
+    /// Sends a new image to boxes, one at a time.
+    Update(update::Command),
     /// The audit log: collect it, verify it, read it.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -64,6 +67,7 @@ impl Command {
             Self::Forward(command) => command.run(output),
             Self::Client(command) => command.run(output),
             Self::Status(command) => command.run(output),
+            Self::Update(command) => command.run(output),
             Self::Audit(command) => command.run(output),
         }
     }

@@ -2,12 +2,18 @@
 //! [`trust`]; what the box refuses comes back as the [`Failure`] that its code names.
 
 pub mod identity;
+pub mod sending;
 pub mod trust;
 
 use std::{net::Ipv6Addr, sync::Arc, time::Duration};
 
-use casemate_formats::{api::Problem, code::Code, digest::Digest};
-use http_body_util::{BodyExt as _, Full, Limited};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use casemate_formats::{
+    api::{ImageTaken, Problem},
+    code::Code,
+    digest::Digest,
+};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::{
     Method, StatusCode,
     body::{Bytes, Incoming},
@@ -20,6 +26,8 @@ use tokio::{net::TcpStream, runtime::Runtime, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 pub use identity::Identity;
+pub use sending::Progress;
+use sending::Sending;
 pub use trust::Trust;
 
 use crate::output::Failure;
@@ -30,6 +38,10 @@ pub const DEFAULT_PORT: u16 = 8443;
 const CONNECT: Duration = Duration::from_secs(10);
 /// Until it has answered a request; genesis and an accept take the TPM a second or two.
 const ANSWER: Duration = Duration::from_secs(60);
+/// Until it has taken and read back an image: 64 MiB over a slow line, and a slow disk.
+const IMAGE: Duration = Duration::from_secs(15 * 60);
+const OCTETS: &str = "application/octet-stream";
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 /// Bytes of an answer: a page of audit blocks is the largest.
 const MAX_ANSWER: usize = 32 * 1024 * 1024;
 
@@ -43,7 +55,7 @@ pub struct Connection {
 }
 
 struct Open {
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<Sending>,
     key: Digest,
 }
 
@@ -141,12 +153,42 @@ impl Connection {
         parse(&self.exchange(&Method::POST, path, "application/octet-stream", body, ANSWER)?)
     }
 
+    /// PUT of a whole ESP that has this hash, with the time that takes.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn put_image(
+        &mut self,
+        esp: &Bytes,
+        hash: &Digest,
+        progress: Option<Progress>,
+    ) -> Result<ImageTaken, Failure> {
+        let digest = format!("sha-256=:{}:", STANDARD.encode(hash.0));
+        let headers = [(CONTENT_TYPE, OCTETS), (CONTENT_DIGEST, digest.as_str())];
+        let body = Sending::new(esp.clone(), progress);
+        parse(&self.send(&Method::PUT, "/v1/image", &headers, body, IMAGE)?)
+    }
+
     fn exchange(
         &mut self,
         method: &Method,
         path: &str,
         media: &str,
         body: Vec<u8>,
+        patience: Duration,
+    ) -> Result<Vec<u8>, Failure> {
+        let with_body = *method == Method::POST;
+        let headers = [(CONTENT_TYPE, media)];
+        let headers = if with_body { &headers[..] } else { &[] };
+        self.send(method, path, headers, Sending::new(body.into(), None), patience)
+    }
+
+    fn send(
+        &mut self,
+        method: &Method,
+        path: &str,
+        headers: &[(HeaderName, &str)],
+        body: Sending,
         patience: Duration,
     ) -> Result<Vec<u8>, Failure> {
         let unreachable = |error: String| {
@@ -157,12 +199,12 @@ impl Connection {
         self.connect()?;
         let open = self.open.as_mut().ok_or_else(|| unreachable("closed".into()))?;
         let mut request = hyper::Request::builder().method(method).uri(path).header(HOST, address);
-        if *method == Method::POST {
-            request = request.header(CONTENT_TYPE, media);
+        for (name, value) in headers {
+            request = request.header(name, *value);
         }
         let request = request
             .header(HeaderName::from_static("accept"), "application/json, application/octet-stream")
-            .body(Full::new(Bytes::from(body)))
+            .body(body)
             .map_err(|error| unreachable(error.to_string()))?;
         let answer = self.runtime.block_on(async {
             let answer = timeout(patience, open.sender.send_request(request)).await;
