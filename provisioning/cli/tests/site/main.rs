@@ -11,6 +11,7 @@ mod box_in_software;
 #[path = "../../../../tests/src/firmware_log.rs"]
 mod firmware_log;
 
+mod custody;
 mod life;
 mod refusals;
 mod workbench;

@@ -7,7 +7,8 @@ use std::{
 };
 
 use casemate_formats::{
-    bundle::{Verified, source::HostRecord},
+    anchors::Anchors,
+    bundle::{Bundle, Envelope, Verified, armor::dearmor, source::HostRecord},
     digest::Digest,
     genesis::{Answer, Document},
     manifest::{File, Manifest, Signed},
@@ -16,7 +17,10 @@ use casemate_formats::{
 use getrandom::{SysRng, rand_core::UnwrapErr};
 use serde_json::Value;
 
-use crate::box_in_software::SoftBox;
+use crate::{
+    box_in_software::{SECTIONS, SoftBox, authenticode},
+    firmware_log::FirmwareLog,
+};
 
 pub struct Workbench {
     dir: tempfile::TempDir,
@@ -93,13 +97,15 @@ impl Workbench {
         assert!(said.json["failure"]["next"].is_string(), "{}", said.raw);
     }
 
+    pub fn recipient(&self, name: &str) -> String {
+        let text = run(self.dir.path(), "age-keygen", &["-y", &format!("{name}.age")]);
+        String::from_utf8(text.stdout).unwrap().trim().to_owned()
+    }
+
     pub fn init(&self) -> Value {
         let recipients: Vec<String> = ["ann", "bob", "cyd"]
             .iter()
-            .map(|name| {
-                let text = run(self.dir.path(), "age-keygen", &["-y", &format!("{name}.age")]);
-                format!("{name}={}", String::from_utf8(text.stdout).unwrap().trim())
-            })
+            .map(|name| format!("{name}={}", self.recipient(name)))
             .collect();
         let mut arguments = vec!["site", "init", "site", "--namespace", "example"];
         arguments.extend(["--signer", "ann.pub", "--signer", "bob.pub"]);
@@ -168,8 +174,10 @@ impl Workbench {
 
     /// A site with an image and a host; nothing built yet.
     pub fn ready() -> Self {
-        let bench = Self::new();
+        let mut bench = Self::new();
         bench.init();
+        let anchors = Anchors::decode(&fs::read(bench.path("site/anchors")).unwrap()).unwrap();
+        bench.spoken = SoftBox::new(FirmwareLog::boot(&anchors, &SECTIONS, authenticode()));
         bench.write_manifest(&bench.manifest());
         bench.good(&["bundle", "add-image", "--site", "site", "manifest.json"]);
         bench.list_host();
@@ -183,6 +191,18 @@ impl Workbench {
             self.good(&["bundle", "sign", "--site", "site", "--key", key, "--yes"]);
         }
         self.newest()
+    }
+
+    /// The envelope of any bundle, signed by these.
+    pub fn envelope(&self, bundle: &Bundle, signers: &[&str]) -> Vec<u8> {
+        let body = bundle.encode();
+        fs::write(self.path("body"), &body).unwrap();
+        let signatures = signers.iter().map(|signer| {
+            let _ = fs::remove_file(self.path("body.sig"));
+            self.ssh_keygen_sign(signer, "casemate.bundle.v1", "body");
+            dearmor(&self.read("body.sig")).unwrap()
+        });
+        Envelope { signatures: signatures.collect(), body }.encode().unwrap()
     }
 
     pub fn newest(&self) -> Verified {
