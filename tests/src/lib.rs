@@ -16,6 +16,7 @@ pub mod log;
 pub mod loopback;
 pub mod machine;
 pub mod power;
+pub mod recovery;
 pub mod remote;
 pub mod site;
 pub mod swtpm;

@@ -1,0 +1,98 @@
+//! The people around a recovery: custodians who keep shares and seal them to a boot, and ops who carry
+//! messages.
+
+use anyhow::{Result, anyhow, ensure};
+use casemate_appliance::life::Taken;
+use casemate_formats::{
+    bundle::Bundle,
+    genesis::Answer,
+    share::{Message, Share, ShareFile, seal::Contents},
+};
+use getrandom::{SysRng, rand_core::UnwrapErr};
+use zeroize::Zeroizing;
+
+use crate::{
+    life::{Boot, Rig, accept, acknowledged},
+    site::Site,
+};
+
+/// The custodians' shares of one genesis answer, in share order.
+pub struct Kept(Vec<Zeroizing<Vec<u8>>>);
+
+impl Kept {
+    /// Each custodian decrypts its own.
+    ///
+    /// # Errors
+    /// A share does not open.
+    pub fn of(site: &Site, answer: &Answer) -> Result<Self> {
+        let open = site.custodians.iter().zip(&answer.shares).map(|(custodian, file)| {
+            let file = ShareFile::decode(&custodian.decrypt(file)?)?;
+            Ok(Zeroizing::new(file.share.expose_bytes().to_vec()))
+        });
+        Ok(Self(open.collect::<Result<_>>()?))
+    }
+
+    /// One custodian's, by position.
+    ///
+    /// # Panics
+    /// There is no such custodian.
+    #[must_use]
+    pub fn share(&self, custodian: usize) -> Share {
+        Share::from_bytes(&self.0[custodian]).expect("a share")
+    }
+}
+
+/// What is sealed to this boot under `bundle`.
+///
+/// # Panics
+/// The bundle has no root.
+#[must_use]
+pub fn message(boot: &Boot, bundle: &Bundle, contents: &Contents) -> Message {
+    let identity = boot.tpm.identity();
+    let mut rng = UnwrapErr(SysRng);
+    Message::seal(boot.life.hpke_key(), &identity.ek, bundle, contents, &mut rng)
+        .expect("a bundle with a root")
+}
+
+/// The envelope of a box that has this root.
+#[must_use]
+pub fn envelope(root: &[u8; 32], pending: Option<&[u8; 32]>) -> Contents {
+    Contents::Root {
+        root: Zeroizing::new(*root),
+        pending: pending.map(|pending| Zeroizing::new(*pending)),
+    }
+}
+
+/// The newest root of an open box.
+///
+/// # Panics
+/// It is not open.
+#[must_use]
+pub fn root(boot: &Boot) -> [u8; 32] {
+    *boot.life.chain().expect("an open box").newest().expose_bytes()
+}
+
+/// Two custodians bring their shares.
+///
+/// # Errors
+/// The box refuses.
+pub fn bring(boot: &mut Boot, bundle: &Bundle, kept: &Kept, who: [usize; 2]) -> Result<Taken> {
+    let messages = who.map(|who| message(boot, bundle, &Contents::Share(kept.share(who))));
+    let taken = boot.life.take(&messages).map_err(|refused| anyhow!("{}", refused.code))?;
+    ensure!(taken.refused.is_empty(), "{:?}", taken.refused);
+    Ok(taken)
+}
+
+/// As [`crate::life::establish`], with what the custodians keep.
+///
+/// # Errors
+/// It refuses.
+pub fn established(rig: &Rig, boot: &mut Boot) -> Result<(Bundle, Kept)> {
+    let mut bundle = rig.bundle(1, boot);
+    accept(rig, boot, &bundle)?;
+    let answer = boot.life.genesis().map_err(|refused| anyhow!("{}", refused.code))?;
+    bundle.site.seq = 2;
+    bundle.root.established = Some(acknowledged(&rig.site, &answer, None)?);
+    accept(rig, boot, &bundle)?;
+    Ok((bundle, Kept::of(&rig.site, &answer)?))
+}
