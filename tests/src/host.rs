@@ -30,7 +30,7 @@ use crate::{
     firmware_log::FirmwareLog,
     loopback::Loopback,
     remote::Remote,
-    site::{SECTIONS, Site},
+    site::{HOST, SECTIONS, Site},
     swtpm::SoftTpm,
 };
 
@@ -64,6 +64,9 @@ pub struct Options {
     pub proxy: Option<Proxy>,
     /// Changes the first bundle before it is signed.
     pub change: Option<Change>,
+    /// Its name and its site, where it is not the first box of a new one; then it starts
+    /// [`Until::Unprovisioned`].
+    pub joins: Option<(&'static str, Arc<Site>)>,
     /// Anchors of a site that the tools made, in place of a throwaway one; then it starts
     /// [`Until::Unprovisioned`], because nobody here has that site's keys.
     pub anchors: Option<Anchors>,
@@ -80,6 +83,7 @@ impl Default for Options {
             port: 0,
             proxy: None,
             change: None,
+            joins: None,
             anchors: None,
             firmware: None,
             esps: None,
@@ -118,20 +122,25 @@ impl Host {
     /// # Errors
     /// See [`Self::start`].
     pub fn with(options: Options) -> Result<Self> {
-        let mut site = Site::new()?;
         let mut until = options.until;
-        if let Some(anchors) = options.anchors {
-            site.anchors = anchors;
+        if options.anchors.is_some() || options.joins.is_some() {
             until = Until::Unprovisioned;
         }
-        let site = Arc::new(site);
+        let (name, site) = match options.joins {
+            Some(joins) => joins,
+            None => {
+                let mut site = Site::new()?;
+                site.anchors = options.anchors.unwrap_or(site.anchors);
+                (HOST, Arc::new(site))
+            }
+        };
         let tpm = SoftTpm::blank()?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
         let image = match &options.esps {
             Some(_) => esps::image(1),
             None => site.image(),
         };
-        let remote = Remote { image, site, address, ek: String::new(), bundle: None };
+        let remote = Remote { image, site, name, address, ek: String::new(), bundle: None };
         let mut host = Self {
             remote,
             running: None,

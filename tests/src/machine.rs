@@ -18,7 +18,7 @@ use casemate_qemu::{
 
 use crate::{
     remote::Remote,
-    site::{PII, Site},
+    site::{HOST, PII, Site},
 };
 
 /// A boot under TCG beside other work: far longer than any takes.
@@ -96,7 +96,7 @@ impl Box {
         machine.serial.wait("casemate: ready", BOOT)?;
         let image = built.manifest.image().context("a signed image")?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, machine.port()));
-        Ok(Self { machine, remote: Remote { site, address, image, ek, bundle: None } })
+        Ok(Self { machine, remote: Remote { site, name: HOST, address, image, ek, bundle: None } })
     }
 
     /// As [`Self::unprovisioned`], then listed, with a root, Operational.
@@ -173,6 +173,7 @@ impl Box {
         let machine = Machine::create(folder, &folder.join("disk.img"), hardware)?;
         let remote = Remote {
             site: Arc::clone(&self.remote.site),
+            name: self.remote.name,
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, machine.port())),
             image: self.remote.image.clone(),
             ek: self.remote.ek.clone(),

@@ -17,9 +17,9 @@ use crate::{
 };
 
 /// The custodians' shares of one genesis answer, in share order.
-pub struct Kept(Vec<Zeroizing<Vec<u8>>>);
+pub struct Shares(Vec<Zeroizing<Vec<u8>>>);
 
-impl Kept {
+impl Shares {
     /// Each custodian decrypts its own.
     ///
     /// # Errors
@@ -76,7 +76,7 @@ pub fn root(boot: &Boot) -> [u8; 32] {
 ///
 /// # Errors
 /// The box refuses.
-pub fn bring(boot: &mut Boot, bundle: &Bundle, kept: &Kept, who: [usize; 2]) -> Result<Taken> {
+pub fn bring(boot: &mut Boot, bundle: &Bundle, kept: &Shares, who: [usize; 2]) -> Result<Taken> {
     let messages = who.map(|who| message(boot, bundle, &Contents::Share(kept.share(who))));
     let taken = boot.life.take(&messages).map_err(|refused| anyhow!("{}", refused.code))?;
     ensure!(taken.refused.is_empty(), "{:?}", taken.refused);
@@ -87,12 +87,12 @@ pub fn bring(boot: &mut Boot, bundle: &Bundle, kept: &Kept, who: [usize; 2]) -> 
 ///
 /// # Errors
 /// It refuses.
-pub fn established(rig: &Rig, boot: &mut Boot) -> Result<(Bundle, Kept)> {
+pub fn established(rig: &Rig, boot: &mut Boot) -> Result<(Bundle, Shares)> {
     let mut bundle = rig.bundle(1, boot);
     accept(rig, boot, &bundle)?;
     let answer = boot.life.genesis().map_err(|refused| anyhow!("{}", refused.code))?;
     bundle.site.seq = 2;
     bundle.root.established = Some(acknowledged(&rig.site, &answer, None)?);
     accept(rig, boot, &bundle)?;
-    Ok((bundle, Kept::of(&rig.site, &answer)?))
+    Ok((bundle, Shares::of(&rig.site, &answer)?))
 }

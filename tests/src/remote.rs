@@ -20,13 +20,15 @@ use casemate_formats::{
 
 use crate::{
     client::{Client, Trust},
-    site::{self, HOST, Site},
+    site::{self, Site},
 };
 
 /// One box of a throwaway site.
 pub struct Remote {
     /// Its people.
     pub site: Arc<Site>,
+    /// Its name in the bundle.
+    pub name: &'static str,
     /// Where it listens.
     pub address: SocketAddr,
     /// What it runs.
@@ -76,7 +78,7 @@ impl Remote {
     pub fn trust(&self) -> Trust {
         match self.authority() {
             Some(authority) => {
-                Trust::Authority(authority.to_vec(), format!("{HOST}.example.casemate"))
+                Trust::Authority(authority.to_vec(), format!("{}.example.casemate", self.name))
             }
             None => Trust::Anyone,
         }
@@ -89,18 +91,32 @@ impl Remote {
         root.authorities.last().map(Vec::as_slice)
     }
 
+    /// Asks for a request; nothing of it is verified.
+    ///
+    /// # Errors
+    /// The box does not answer.
+    pub fn request(&self) -> Result<Request> {
+        let mut nonce = [0; 32];
+        aws_lc_rs::rand::fill(&mut nonce).map_err(|_| anyhow!("random bytes"))?;
+        let ask = serde_json::to_vec(&Ask { nonce, credential: None })?;
+        let nobody = Client::new(self.address, &Trust::Anyone, None)?;
+        nobody.post("/v1/request", &ask)?.ok()
+    }
+
     /// Asks for a request and verifies it, as `casemate host add` does for a new box and every other
     /// command for a listed one.
     ///
     /// # Errors
     /// The box does not answer, or does not pass.
     pub fn attest(&self) -> Result<Attested> {
-        let mut nonce = [0; 32];
-        aws_lc_rs::rand::fill(&mut nonce).map_err(|_| anyhow!("random bytes"))?;
-        let ask = serde_json::to_vec(&Ask { nonce, credential: None })?;
-        let request: Request = self.nobody()?.post("/v1/request", &ask)?.ok()?;
+        let request = self.request()?;
+        let nonce = request.nonce;
         let fingerprint = Fingerprint::parse(&self.ek).context("a fingerprint")?;
-        let known = match self.bundle.as_ref().and_then(|bundle| bundle.hosts.first()) {
+        let listed = self
+            .bundle
+            .as_ref()
+            .and_then(|bundle| bundle.hosts.iter().find(|host| host.name.as_str() == self.name));
+        let known = match listed {
             Some(host) => Known::Listed(host),
             None => Known::New(&fingerprint),
         };
@@ -116,7 +132,7 @@ impl Remote {
     /// See [`Self::attest`].
     pub fn record(&self) -> Result<HostRecord> {
         let attested = self.attest()?;
-        let mut record = site::host(HOST, attested.identity(), attested.pcr7());
+        let mut record = site::host(self.name, attested.identity(), attested.pcr7());
         record.boot_applications = attested.other_applications.iter().copied().collect();
         Ok(record)
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use casemate_appliance::{
     audit::{Identity, Log},
-    life::{Accepted, Refused},
+    life::{Accepted, Refused, Taken},
     platform::clock::Clock,
     serve::{self, BootFacts, House},
     tpm::Tpm,
@@ -22,13 +22,16 @@ use casemate_formats::{
     bundle::{Bundle, body::Host},
     digest::Digest,
     genesis::Answer,
+    share::{Message, seal::Contents},
 };
+use getrandom::{SysRng, rand_core::UnwrapErr};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     life::{self, Boot, Rig},
     log::{clock, item, label, numbers},
     loopback::Loopback,
+    recovery::Shares,
 };
 
 /// A box that is on.
@@ -148,6 +151,23 @@ impl On {
             .map_err(|refused| anyhow!("{}: {}", refused.code, refused.detail.unwrap_or_default()))
     }
 
+    /// Takes shares or an envelope as `POST /v1/shares` does; they are sealed to this boot first.
+    ///
+    /// # Errors
+    /// It refuses.
+    pub fn take(&self, bundle: &Bundle, contents: &[Contents]) -> Result<Taken, Refused> {
+        let mut life = self.house.life();
+        let (boot, ek) = (life.hpke_key(), self.tpm.identity().ek.clone());
+        let seal = |contents| {
+            Message::seal(boot, &ek, bundle, contents, &mut UnwrapErr(SysRng))
+                .expect("a bundle with a root")
+        };
+        let messages: Vec<Message> = contents.iter().map(seal).collect();
+        let taken = life.take(&messages)?;
+        self.house.refresh(&life);
+        Ok(taken)
+    }
+
     /// Makes or shares the root that the bundle in force asks for.
     ///
     /// # Errors
@@ -161,13 +181,21 @@ impl On {
     /// # Errors
     /// It refuses.
     pub fn establish(&self, rig: &Rig) -> Result<Bundle> {
+        Ok(self.establish_with_shares(rig)?.0)
+    }
+
+    /// The same with what the custodians keep.
+    ///
+    /// # Errors
+    /// It refuses.
+    pub fn establish_with_shares(&self, rig: &Rig) -> Result<(Bundle, Shares)> {
         let mut bundle = rig.site.bundle(1, vec![self.record()]);
         self.push(rig, &bundle)?;
         let answer = self.genesis()?;
         bundle.site.seq = 2;
         bundle.root.established = Some(life::acknowledged(&rig.site, &answer, None)?);
         self.push(rig, &bundle)?;
-        Ok(bundle)
+        Ok((bundle, Shares::of(&rig.site, &answer)?))
     }
 
     /// Records of `count` items as one batch, with an alarm behind them if `close`; noted when

@@ -13,7 +13,7 @@ use casemate_formats::{
 use casemate_tests::{
     disk::TestDisk,
     life::{Boot, Measured, Rig, accept, acknowledged, key, record},
-    recovery::{Kept, bring, envelope, established, message, root},
+    recovery::{Shares, bring, envelope, established, message, root},
     swtpm::SoftTpm,
 };
 
@@ -24,7 +24,7 @@ fn again(bundle: &Bundle) -> Bundle {
 }
 
 /// An Operational box with its bundle and its custodians, off.
-fn lost() -> (Rig, Bundle, Kept, Option<[u8; 32]>) {
+fn lost() -> (Rig, Bundle, Shares, Option<[u8; 32]>) {
     let rig = Rig::new().unwrap();
     let mut boot = rig.boot().unwrap();
     let (bundle, kept) = established(&rig, &mut boot).unwrap();
@@ -33,7 +33,7 @@ fn lost() -> (Rig, Bundle, Kept, Option<[u8; 32]>) {
 }
 
 /// The same with its TPM cleared: on, and Locked.
-fn locked() -> (Rig, Boot, Bundle, Kept, Option<[u8; 32]>) {
+fn locked() -> (Rig, Boot, Bundle, Shares, Option<[u8; 32]>) {
     let (mut rig, bundle, kept, root) = lost();
     rig.soft.clear().unwrap();
     rig.power_cycle().unwrap();
@@ -193,7 +193,7 @@ fn a_removed_custodians_share_opens_nothing_after_a_split_anew() {
         assert_eq!(refused(&rig, &mut boot, &old).0, Code::WrongShare);
     }
     // The same root by the new split.
-    let anew = Kept::of(&rig.site, &answer).unwrap();
+    let anew = Shares::of(&rig.site, &answer).unwrap();
     bring(&mut boot, &named, &anew, [0, 1]).unwrap();
     serves_after_a_reboot(&mut rig, boot, root);
 }
@@ -267,6 +267,7 @@ fn a_box_that_may_not_have_the_root_takes_no_shares() {
     rig.power_cycle().unwrap();
     let tpm = rig.enter(&rig.soft.tcti(), Measured::LISTED).unwrap();
     let state = casemate_appliance::state::State::open(rig.disk.blocks()).unwrap();
+    let ring = state.ring();
     let machine = Machine {
         image: Measured::LISTED.image(),
         pcr7: Measured::LISTED.pcr7(),
@@ -278,7 +279,7 @@ fn a_box_that_may_not_have_the_root_takes_no_shares() {
         rig.site.anchors.clone(),
         machine,
     );
-    let mut boot = Boot { life: life.unwrap(), tpm };
+    let mut boot = Boot { life: life.unwrap(), tpm, ring, measured: Measured::LISTED };
     let brought = shares(&boot, &bundle);
     assert_eq!(boot.life.take(&brought).unwrap_err().code, Code::CrashLoop);
     drop(boot);
@@ -353,7 +354,7 @@ fn an_open_box_takes_a_pending_root_and_the_bundle_that_names_it() {
     let before = rig.disk.copy();
     // Another box makes the next root: here the same one from the same state, which is put back.
     let answer = boot.life.genesis().unwrap();
-    let next = Kept::of(&rig.site, &answer).unwrap();
+    let next = Shares::of(&rig.site, &answer).unwrap();
     let pending = casemate_formats::share::split::combine(&[next.share(0), next.share(1)]).unwrap();
     drop(boot);
     rig.disk = before;
@@ -409,7 +410,7 @@ fn a_pending_root_comes_with_the_root_and_is_kept() {
     accept(&rig, &mut boot, &asking).unwrap();
     let now = root(&boot);
     let answer = boot.life.genesis().unwrap();
-    let next = Kept::of(&rig.site, &answer).unwrap();
+    let next = Shares::of(&rig.site, &answer).unwrap();
     let pending = casemate_formats::share::split::combine(&[next.share(0), next.share(1)]).unwrap();
     drop(boot);
     rig.soft.clear().unwrap();
