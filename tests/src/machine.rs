@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use casemate_formats::manifest::Manifest;
+use casemate_formats::{anchors::Anchors, manifest::Manifest};
 use casemate_qemu::{
     machine::{Hardware, Machine, copy_sparse},
     tools::{self, Tools},
@@ -46,12 +46,25 @@ impl Built {
     /// # Errors
     /// As [`Self::image`].
     pub fn with_init(site: &Site, folder: &Path, init: Option<&Path>) -> Result<Self> {
+        Self::with(site, folder, &site.anchors, init)
+    }
+
+    /// As [`Self::with_init`], with other anchors than the site's.
+    ///
+    /// # Errors
+    /// As [`Self::image`].
+    pub fn with(
+        site: &Site,
+        folder: &Path,
+        anchors: &Anchors,
+        init: Option<&Path>,
+    ) -> Result<Self> {
         fs::create_dir_all(folder)?;
-        let anchors = folder.join("anchors");
-        fs::write(&anchors, site.anchors.encode()?)?;
+        let file = folder.join("anchors");
+        fs::write(&file, anchors.encode()?)?;
         let tools = Tools::find()?;
         let mut build = tools.image();
-        build.arg("build").arg("--anchors").arg(&anchors).arg("--out").arg(folder);
+        build.arg("build").arg("--anchors").arg(&file).arg("--out").arg(folder);
         if let Some(init) = init {
             build.arg("--init").arg(init);
         }
@@ -63,6 +76,23 @@ impl Built {
         tools::output(&mut sign)?;
         let manifest = Manifest::parse(&fs::read_to_string(folder.join("manifest.json"))?)?;
         Ok(Self { folder: folder.to_owned(), manifest })
+    }
+
+    /// The firmware that images are built with.
+    ///
+    /// # Errors
+    /// It cannot be built.
+    pub fn firmware() -> Result<Vec<u8>> {
+        let path = tools::output(Tools::find()?.image().arg("firmware"))?;
+        Ok(fs::read(path.trim())?)
+    }
+
+    /// Its ESP.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn esp(&self) -> Result<Vec<u8>> {
+        Ok(fs::read(self.folder.join("esp.img"))?)
     }
 
     /// The disk of a new machine.

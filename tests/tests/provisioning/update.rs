@@ -117,6 +117,6 @@ fn a_box_that_comes_back_with_the_image_of_before_ends_the_round() {
     let ops = Ops::new().expect("a site");
     let (mut host, esps) = start(&ops);
     esps.set_patience(Duration::ZERO);
-    assert_eq!(update(&ops, &mut host, &esps, &["image2"]).refused(), "image-went-back");
+    assert_eq!(update(&ops, &mut host, &esps, &["image2"]).refused(), "fell-back");
     assert_eq!(ops.on_host(&["status"], "ops").ok()["update"]["state"], "failed");
 }

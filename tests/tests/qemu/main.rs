@@ -8,3 +8,4 @@ mod disks;
 mod firmware;
 mod fixture;
 mod tpms;
+mod updates;

@@ -74,7 +74,7 @@ impl Round<'_> {
         }
         if status.image != self.image.listed.pcr11 {
             return Err(Failure::refused(
-                "image-went-back",
+                "fell-back",
                 format!("{} came back with the image of before", self.host),
             )
             .expected(format_args!("image {}", self.image.listed.pcr11.short()))
