@@ -32,8 +32,9 @@ const MARGIN_UNITS: u64 = 64;
 /// Part of the capacity (in eighths) that is reserved for the box itself, and for all clients.
 const SYSTEM_EIGHTHS: u64 = 1;
 const CLIENTS_EIGHTHS: u64 = 3;
-/// From this part of the capacity on (in thousandths) health warns.
-const WARNING: u64 = 750;
+/// When so much is left (in eighths) of what nobody has reserved, health warns: a client is refused once
+/// that and its own part are used up.
+const WARNING_EIGHTHS: u64 = 2;
 
 /// Accounts that a snapshot names: at 43 bytes each it stays far below a record's limit.
 const SPENT_ACCOUNTS: usize = 128;
@@ -210,9 +211,13 @@ impl Ledger {
         if self.overwrite {
             return u64::MAX;
         }
+        self.unreserved().saturating_sub(self.used())
+    }
+
+    /// What is left of the capacity beside all reserved parts.
+    fn unreserved(&self) -> u64 {
         let (own, each) = self.reserves();
-        let reserved = own + each * self.clients.len() as u64;
-        self.capacity().saturating_sub(self.used() + reserved)
+        self.capacity().saturating_sub(own + each * self.clients.len() as u64)
     }
 
     /// Whether a block that ends at `end` overwrites nothing that a collector has yet to fetch.
@@ -227,7 +232,8 @@ impl Ledger {
     /// Unacknowledged part of the capacity in thousandths, and whether that is worth a warning.
     pub(super) fn fill(&self) -> (u16, bool) {
         let thousandths = self.used().min(self.capacity()) * 1000 / self.capacity().max(1);
-        (u16::try_from(thousandths).unwrap_or(1000), !self.overwrite && thousandths >= WARNING)
+        let little = self.room() <= self.unreserved() * WARNING_EIGHTHS / 8;
+        (u16::try_from(thousandths).unwrap_or(1000), !self.overwrite && little)
     }
 
     fn used(&self) -> u64 {
