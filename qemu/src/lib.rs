@@ -4,6 +4,8 @@
 pub mod child;
 pub mod demo;
 pub mod drill;
+pub mod fault;
+pub mod faulty;
 pub mod firmware;
 pub mod machine;
 pub mod monitor;
@@ -15,5 +17,6 @@ pub mod runbook;
 pub mod serial;
 pub mod swtpm;
 pub mod tools;
+pub mod torn;
 pub mod varstore;
 pub mod world;

@@ -13,10 +13,12 @@ use serde_json::json;
 
 use crate::{
     child::{Guard, wait_until},
+    faulty::FaultyDisk,
     firmware::{self, Variables},
     monitor::Monitor,
     serial::Serial,
     swtpm::{Banks, Swtpm},
+    torn::Dice,
 };
 
 /// The appliance's port inside the machine.
@@ -44,6 +46,8 @@ pub enum Disk {
     File,
     /// A disk server that can be killed: pulling the disk out of a running machine.
     Removable,
+    /// A disk with a write cache that a power cut loses, which can be slow and fail: [`Machine::disk`].
+    Faulty,
 }
 
 impl Default for Hardware {
@@ -71,7 +75,13 @@ pub struct Machine {
 struct Running {
     qemu: Guard,
     _swtpm: Option<Guard>,
-    disk: Option<Guard>,
+    disk: Option<Backing>,
+}
+
+/// Who serves a disk that is not a file of QEMU's.
+enum Backing {
+    Server { _ends_with_it: Guard },
+    Faulty(FaultyDisk),
 }
 
 impl Machine {
@@ -126,6 +136,28 @@ impl Machine {
     /// Cuts the power: QEMU is killed, nothing is flushed by the guest.
     pub fn cut(&mut self) {
         self.running = None;
+    }
+
+    /// Cuts the power as it is cut for a disk with a cache: of what was not flushed there is left what
+    /// the dice say. Disk, machine and TPM go together.
+    ///
+    /// # Errors
+    /// The image cannot be written.
+    pub fn cut_torn(&mut self, dice: &mut Dice) -> Result<()> {
+        if let Some(disk) = self.disk() {
+            disk.cut(dice)?;
+        }
+        self.cut();
+        Ok(())
+    }
+
+    /// The disk of a running machine with a [`Disk::Faulty`] one.
+    #[must_use]
+    pub fn disk(&self) -> Option<&FaultyDisk> {
+        match self.running.as_ref()?.disk.as_ref()? {
+            Backing::Faulty(disk) => Some(disk),
+            Backing::Server { .. } => None,
+        }
     }
 
     /// Clears its TPM, as its firmware's menu does; it is off.
@@ -204,11 +236,16 @@ impl Machine {
         &mut self.hardware
     }
 
-    fn start_disk(&self) -> Result<Option<Guard>> {
-        if self.hardware.disk == Disk::File {
-            return Ok(None);
-        }
+    fn start_disk(&self) -> Result<Option<Backing>> {
         let socket = self.path("disk.sock");
+        match self.hardware.disk {
+            Disk::File => return Ok(None),
+            Disk::Faulty => {
+                let disk = FaultyDisk::start(&self.path("disk.img"), &socket)?;
+                return Ok(Some(Backing::Faulty(disk)));
+            }
+            Disk::Removable => {}
+        }
         let _ = fs::remove_file(&socket);
         let mut command = Command::new("qemu-nbd");
         command
@@ -218,7 +255,7 @@ impl Machine {
             .stdout(Stdio::null());
         let guard = Guard::spawn("qemu-nbd", &mut command)?;
         wait_until("the disk server's socket", Duration::from_secs(5), || socket.exists())?;
-        Ok(Some(guard))
+        Ok(Some(Backing::Server { _ends_with_it: guard }))
     }
 
     fn command(&self) -> Result<Command> {
@@ -254,7 +291,7 @@ impl Machine {
                 "if=none,id=d,format=raw,cache=none,werror=report,rerror=report,file={}",
                 shown("disk.img")
             ),
-            Disk::Removable => format!(
+            Disk::Removable | Disk::Faulty => format!(
                 "if=none,id=d,format=raw,werror=report,rerror=report,file=nbd+unix:///?socket={}",
                 shown("disk.sock")
             ),

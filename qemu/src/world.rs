@@ -178,6 +178,14 @@ impl World {
         self.machines.get_mut(name).with_context(|| format!("no machine {name} in this story"))
     }
 
+    /// A machine by its name, to look at.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn get(&self, name: &str) -> Result<&Machine> {
+        self.machines.get(name).with_context(|| format!("no machine {name} in this story"))
+    }
+
     /// Names of all machines.
     #[must_use]
     pub fn machines(&self) -> Vec<String> {

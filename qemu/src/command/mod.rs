@@ -2,6 +2,7 @@
 
 mod demo;
 mod drill;
+mod fault;
 mod rebuild;
 
 use anyhow::Result;
@@ -25,6 +26,9 @@ pub enum Command {
     /// The runbooks' changes and losses, played on machines: each line as the page has it.
     #[command(bin_name = "./qemu/drill")]
     Drill(drill::Arguments),
+    /// What goes wrong with machines: their power, at any instant.
+    #[command(bin_name = "./qemu/fault")]
+    Fault(fault::Arguments),
     /// Lost and back: one box, one of two, and all of them, with the seconds of each step.
     #[command(bin_name = "./qemu/rebuild")]
     Rebuild(rebuild::Arguments),
@@ -39,6 +43,7 @@ impl Command {
         match self {
             Self::Demo(arguments) => demo::run(arguments),
             Self::Drill(arguments) => drill::run(arguments),
+            Self::Fault(arguments) => fault::run(arguments),
             Self::Rebuild(arguments) => rebuild::run(arguments),
         }
     }
@@ -48,6 +53,7 @@ impl Command {
         match self {
             Self::Demo(_) => "demo",
             Self::Drill(_) => "drill",
+            Self::Fault(_) => "fault",
             Self::Rebuild(_) => "rebuild",
         }
     }
