@@ -29,14 +29,10 @@ pub fn changes(old: Option<&Bundle>, new: &Bundle) -> Vec<String> {
     for image in before.iter().filter(|image| !now.contains(image)) {
         out.push(format!("image {} opens nothing any more, for ever", image.short()));
     }
-    let clients = |bundle: &Bundle| {
-        bundle.service.clients.iter().map(|c| (c.name.clone(), c.clone())).collect()
-    };
-    named("client", old.map(clients).unwrap_or_default(), clients(new), &mut out);
-    let keyrings = |bundle: &Bundle| {
-        bundle.service.keyrings.iter().map(|k| (k.name.clone(), k.clone())).collect()
-    };
-    named("keyring", old.map(keyrings).unwrap_or_default(), keyrings(new), &mut out);
+    let clients = |bundle: &Bundle| by_name(&bundle.service.clients, |client| &client.name);
+    named("client", &old.map(clients).unwrap_or_default(), &clients(new), &mut out);
+    let keyrings = |bundle: &Bundle| by_name(&bundle.service.keyrings, |keyring| &keyring.name);
+    named("keyring", &old.map(keyrings).unwrap_or_default(), &keyrings(new), &mut out);
     out
 }
 
@@ -187,13 +183,17 @@ fn hosts(old: &[Host], new: &[Host], out: &mut Vec<String>) {
     }
 }
 
+fn by_name<T: Clone>(all: &[T], name: impl Fn(&T) -> &Label) -> BTreeMap<Label, T> {
+    all.iter().map(|entry| (name(entry).clone(), entry.clone())).collect()
+}
+
 fn named<T: PartialEq>(
     what: &str,
-    old: BTreeMap<Label, T>,
-    new: BTreeMap<Label, T>,
+    old: &BTreeMap<Label, T>,
+    new: &BTreeMap<Label, T>,
     out: &mut Vec<String>,
 ) {
-    for (name, now) in &new {
+    for (name, now) in new {
         match old.get(name) {
             None => out.push(format!("{what} {name} is new")),
             Some(before) if before != now => out.push(format!("{what} {name} changes")),
