@@ -270,6 +270,25 @@ impl Host {
         self.power_on(proxy)
     }
 
+    /// Off; its TPM is cleared, its disk is another, blank one, as asked; and on again.
+    ///
+    /// # Errors
+    /// See [`Self::power_on`].
+    pub fn lose(&mut self, tpm: bool, disk: bool) -> Result<()> {
+        if let Some(running) = self.running.take() {
+            let _ = running.stop.send(());
+            running.served.join().map_err(|_| anyhow!("the port panicked"))??;
+        }
+        if tpm {
+            self.tpm.clear()?;
+        }
+        if disk {
+            std::fs::remove_file(self.tpm.folder().join("disk"))?;
+        }
+        self.tpm.power_cycle()?;
+        self.power_on(None)
+    }
+
     /// From the next boot on the firmware does this.
     pub fn update_firmware(&mut self, change: fn(&mut FirmwareLog)) {
         self.firmware = Some(change);

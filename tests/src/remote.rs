@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use casemate_formats::{
-    api::Accepted,
+    api::{Accepted, Forward, Shares},
     bundle::{
         Bundle,
         body::{Established, Host as HostRecord, Image},
@@ -15,11 +15,12 @@ use casemate_formats::{
         Ask, Request,
         verify::{self, Attested, Expected, Fingerprint, Known},
     },
-    share::ShareFile,
+    share::{Message, ShareFile, seal::Contents},
 };
+use getrandom::{SysRng, rand_core::UnwrapErr};
 
 use crate::{
-    client::{Client, Trust},
+    client::{Answer, Client, Trust},
     site::{self, Site},
 };
 
@@ -88,7 +89,8 @@ impl Remote {
     #[must_use]
     pub fn authority(&self) -> Option<&[u8]> {
         let root = self.bundle.as_ref()?.root.established.as_ref()?;
-        root.authorities.last().map(Vec::as_slice)
+        let serving = usize::try_from(root.serving).ok()?.checked_sub(1)?;
+        root.authorities.get(serving).map(Vec::as_slice)
     }
 
     /// Asks for a request; nothing of it is verified.
@@ -143,7 +145,8 @@ impl Remote {
     /// The box refuses it.
     pub fn push(&self, envelope: &[u8]) -> Result<Accepted> {
         let headers = [("Content-Type", "application/octet-stream")];
-        let mut connection = self.nobody()?.connect()?;
+        // A closed box has no certificate of the authority; a bundle needs none.
+        let mut connection = Client::new(self.address, &Trust::Anyone, None)?.connect()?;
         connection.send("POST", "/v1/bundle", &headers, Some(envelope))?.ok()
     }
 
@@ -171,16 +174,54 @@ impl Remote {
         Ok(())
     }
 
-    /// Genesis with every custodian's acknowledgement.
+    /// Genesis; its answer, verified.
     ///
     /// # Errors
     /// The box refuses, or its answer does not pass.
-    pub fn genesis(&self) -> Result<Established> {
+    pub fn genesis_answer(&self) -> Result<genesis::Answer> {
         let bundle = self.bundle.as_ref().context("a bundle")?;
         let answer = self.client("operate")?.post("/v1/genesis", b"{}")?;
         let answer: genesis::Answer = answer.ok()?;
         verify::genesis(&answer, bundle, &bundle.digest())
             .map_err(|refusal| anyhow!("{refusal:?}"))?;
+        Ok(answer)
+    }
+
+    /// What is sealed to the boot of now, once its request was verified, under the bundle in force.
+    ///
+    /// # Errors
+    /// The box does not pass, or has no bundle with a root.
+    pub fn seal(&self, contents: &Contents) -> Result<Message> {
+        let attested = self.attest()?;
+        let bundle = self.bundle.as_ref().context("a bundle")?;
+        let boot = attested.claims.hpke_key;
+        Ok(Message::seal(boot, attested.ek.name(), bundle, contents, &mut UnwrapErr(SysRng))?)
+    }
+
+    /// Brings shares or an envelope.
+    ///
+    /// # Errors
+    /// The network's.
+    pub fn bring(&self, messages: Vec<Message>) -> Result<Answer> {
+        let body = serde_json::to_vec(&Shares { messages })?;
+        Client::new(self.address, &Trust::Anyone, None)?.post("/v1/shares", &body)
+    }
+
+    /// Has this box seal the root to `to`, which answered `request`.
+    ///
+    /// # Errors
+    /// The network's.
+    pub fn forward(&self, to: &str, request: Request) -> Result<Answer> {
+        let body = Forward { host: to.to_owned(), nonce: request.nonce, request };
+        self.believer("operate")?.post("/v1/forward", &serde_json::to_vec(&body)?)
+    }
+
+    /// Genesis with every custodian's acknowledgement.
+    ///
+    /// # Errors
+    /// The box refuses, or its answer does not pass.
+    pub fn genesis(&self) -> Result<Established> {
+        let answer = self.genesis_answer()?;
         let mut acks = heapless::Vec::new();
         for (custodian, file) in self.site.custodians.iter().zip(&answer.shares) {
             let share = ShareFile::decode(&custodian.decrypt(file)?)?;
