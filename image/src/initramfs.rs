@@ -5,6 +5,8 @@ use std::io;
 
 /// zstd's level: the firmware is packed once and unpacked at each boot; higher ones gain nothing here.
 const LEVEL: i32 = 19;
+/// Bytes of an archive at most: the firmware has a few MiB.
+const MOST: usize = 64 << 20;
 /// newc's fields are padded to four bytes.
 const ALIGN: usize = 4;
 
@@ -24,6 +26,34 @@ pub fn archive(init: &[u8], anchors: &[u8]) -> Vec<u8> {
     entry(&mut out, 2, "anchors", 0o100_444, anchors);
     entry(&mut out, 0, "TRAILER!!!", 0, &[]);
     out
+}
+
+/// The anchors in an initramfs that [`pack`] made.
+///
+/// # Errors
+/// It is another one.
+pub fn anchors(initrd: &[u8]) -> io::Result<Vec<u8>> {
+    let other = || io::Error::new(io::ErrorKind::InvalidData, "expected /init and /anchors");
+    let archive = zstd::bulk::decompress(initrd, MOST)?;
+    let mut rest = archive.as_slice();
+    loop {
+        // Header of 110 bytes: magic, then fields of eight hex digits.
+        let field = |number: usize| {
+            let digits = rest.get(6 + 8 * number..14 + 8 * number)?;
+            usize::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+        };
+        let size = field(6).ok_or_else(other)?;
+        let name_end = 110 + field(11).filter(|length| *length > 0).ok_or_else(other)?;
+        let name = rest.get(110..name_end - 1).ok_or_else(other)?;
+        let start = name_end.next_multiple_of(ALIGN);
+        let end = start.checked_add(size).ok_or_else(other)?;
+        let data = rest.get(start..end).ok_or_else(other)?;
+        match name {
+            b"anchors" => return Ok(data.to_vec()),
+            b"TRAILER!!!" => return Err(other()),
+            _ => rest = rest.get(end.next_multiple_of(ALIGN)..).ok_or_else(other)?,
+        }
+    }
 }
 
 fn entry(out: &mut Vec<u8>, inode: usize, name: &str, mode: usize, data: &[u8]) {
@@ -67,6 +97,20 @@ mod tests {
         assert!(lines[0].starts_with("-rwxr-xr-x   1 root     root            9"), "{list}");
         assert!(lines[0].ends_with(" init") && lines[1].ends_with(" anchors"), "{list}");
         assert!(lines[1].starts_with("-r--r--r--"), "{list}");
+    }
+
+    #[test]
+    fn the_anchors_come_out_again_and_nothing_else_is_taken_for_them() {
+        let packed = pack(b"\x7fELF five", b"three").unwrap();
+        assert_eq!(anchors(&packed).unwrap(), b"three");
+        for other in [&b""[..], b"not zstd", &zstd::bulk::compress(b"070701 short", 1).unwrap()] {
+            assert!(anchors(other).is_err());
+        }
+        let whole = archive(b"init", b"three");
+        for end in 0..whole.len() - 20 {
+            let cut = zstd::bulk::compress(&whole[..end], 1).unwrap();
+            let _ = anchors(&cut);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod cache;
 pub mod disk;
 pub mod fat;
 pub mod firmware;
+pub mod flash;
 pub mod initramfs;
 pub mod kernel;
 pub mod lock;

@@ -2,7 +2,7 @@
 //! key can stay on another machine.
 
 use std::{
-    fs::{self, File},
+    fs,
     io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -11,11 +11,12 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use casemate_formats::{
     anchors::Anchors,
-    digest::Digest,
     manifest::{Manifest, Source},
 };
 use casemate_image::{
-    cache, disk, firmware, initramfs, kernel,
+    cache, firmware,
+    flash::{self, Order},
+    initramfs, kernel,
     lock::Lock,
     manifest, reproduce,
     run::say,
@@ -149,18 +150,32 @@ Examples:
         #[arg(long, value_name = "ANCHORS", conflicts_with_all = ["disk", "certificate"])]
         rebuild: Option<PathBuf>,
     },
-    /// Writes an appliance's whole disk: ESP A, ESP B, and an empty `state` over the rest
-    #[command(after_help = "Example:\n  cargo image flash --to /dev/sdX --erase")]
+    /// Writes an appliance's whole disk: ESP A, ESP B, and a `state` that fills the rest
+    #[command(after_help = "\
+Without --erase it shows the disk (model, serial, size) and asks for its serial number; where nobody can
+be asked, the refusal says what to give. A mounted disk, one that swap, LVM or RAID uses, the running
+system's, a partition and a disk that is too small are refused. A file that is not there is made.
+
+Examples:
+  cargo image flash --to /dev/sdX
+  cargo image flash --to /dev/sdX --erase S3Z9NB0K --bundle site/bundles/7.bundle
+  cargo image flash --to disk.img --state-mib 256")]
     Flash {
         /// Where `sign` put its products
         #[arg(long, value_name = "DIR", default_value = "target/image")]
         dir: PathBuf,
-        /// The disk
+        /// The disk, or a file
         #[arg(long, value_name = "DEVICE")]
         to: PathBuf,
-        /// Confirms that everything on that disk shall be lost
-        #[arg(long)]
-        erase: bool,
+        /// A signed bundle for the box to find at its first boot: its address, where there is no DHCP
+        #[arg(long, value_name = "FILE")]
+        bundle: Option<PathBuf>,
+        /// Confirms that everything on the disk of this serial number (or of so many bytes) shall be lost
+        #[arg(long, value_name = "SERIAL")]
+        erase: Option<String>,
+        /// Size of `state` in a new file, in MiB
+        #[arg(long, value_name = "MIB", default_value_t = 64)]
+        state_mib: u64,
     },
 }
 
@@ -226,7 +241,13 @@ fn run(command: Command) -> Result<()> {
             }
             Ok(())
         }
-        Command::Flash { dir, to, erase } => flash(&dir, &to, erase),
+        Command::Flash { dir, to, bundle, erase, state_mib } => {
+            let state_bytes = state_mib * MIB;
+            for line in flash::flash(&Order { dir, to, bundle, erase, state_bytes })? {
+                show!("{line}");
+            }
+            Ok(())
+        }
     }
 }
 
@@ -298,34 +319,6 @@ fn build(
     show!("authenticode  {}", manifest.authenticode);
     for name in [UNSIGNED, MANIFEST, "sbom.json"] {
         show!("wrote         {}", out.join(name).display());
-    }
-    Ok(())
-}
-
-fn flash(dir: &Path, to: &Path, erase: bool) -> Result<()> {
-    let manifest = manifest::read(&dir.join(MANIFEST))?;
-    let esp = fs::read(dir.join(ESP)).context("run `cargo image sign` first")?;
-    let expected = manifest.signed.as_ref().context("run `cargo image sign` first")?.esp.sha256;
-    let found = Digest::sha256(&esp);
-    ensure!(found == expected, "expected an ESP of sha256 {expected}, found {found}: sign again");
-    ensure!(
-        erase,
-        "everything on {} will be lost: say so with --erase (`lsblk` shows the disks)",
-        to.display()
-    );
-    let mounts = fs::read_to_string("/proc/mounts")?;
-    let device =
-        to.canonicalize().with_context(|| format!("expected a disk at {}", to.display()))?;
-    let device = device.to_string_lossy().into_owned();
-    ensure!(
-        !mounts.lines().any(|line| line.starts_with(&device)),
-        "{device} or a partition of it is mounted: this is not a blank disk"
-    );
-    say("flash", "writing ESP A, ESP B and an empty state (10-60 s)");
-    let mut disk = File::options().read(true).write(true).open(to)?;
-    disk::write(&mut disk, &esp)?;
-    for line in sign::verify(to, &manifest, None)? {
-        show!("{line}");
     }
     Ok(())
 }

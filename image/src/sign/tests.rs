@@ -21,17 +21,21 @@ fn key(name: &str) -> PathBuf {
 
 /// What `cargo image build` leaves, around a kernel that only looks like one.
 fn built(init: &[u8]) -> TempDir {
+    built_for(init, ANCHORS)
+}
+
+fn built_for(init: &[u8], anchors: &[u8]) -> TempDir {
     let lock = Lock::parse(include_str!("../../sources.lock")).unwrap();
     let package = Archive::default().fetch(lock.get("systemd-stub").unwrap(), true).unwrap();
     let stub = fs::read(sources::stub(&package).unwrap()).unwrap();
     let mut kernel = vec![0x90; 300_003];
     kernel[..2].copy_from_slice(b"MZ");
     kernel[0x202..0x206].copy_from_slice(b"HdrS");
-    let initrd = initramfs::pack(init, ANCHORS).unwrap();
+    let initrd = initramfs::pack(init, anchors).unwrap();
     let parts = Parts::new("0.1.0", kernel, initrd);
     let unsigned = uki::assemble(&stub, &parts).unwrap();
     let sources = vec![package.source];
-    let manifest = manifest::of("0.1.0", ANCHORS, &parts, &unsigned, sources).unwrap();
+    let manifest = manifest::of("0.1.0", anchors, &parts, &unsigned, sources).unwrap();
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join(UNSIGNED), unsigned).unwrap();
     fs::write(folder.path().join(MANIFEST), manifest.to_json()).unwrap();
@@ -39,7 +43,12 @@ fn built(init: &[u8]) -> TempDir {
 }
 
 fn signed(init: &[u8]) -> TempDir {
-    let folder = built(init);
+    signed_for(init, ANCHORS)
+}
+
+/// What `cargo image sign` leaves for a site with these anchors.
+pub(crate) fn signed_for(init: &[u8], anchors: &[u8]) -> TempDir {
+    let folder = built_for(init, anchors);
     let key_file = key("test.key.pem");
     sign(folder.path(), Key::File(&key_file), &key("test.certificate.pem"), STATE).unwrap();
     folder
