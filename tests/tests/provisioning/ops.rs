@@ -135,9 +135,14 @@ impl Ops {
 
     /// `casemate … --json`, in the folder of these people.
     pub fn run(&self, arguments: &[&str]) -> Run {
+        // age looks for its plugins there.
+        let plugins = Path::new(env!("CARGO_BIN_EXE_age-plugin-token")).parent();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = plugins.into_iter().map(Path::to_owned).chain(std::env::split_paths(&path));
         let out = alone(env!("CARGO_BIN_EXE_casemate-tool"))
             .args(arguments)
             .arg("--json")
+            .env("PATH", std::env::join_paths(folders).expect("folders"))
             .current_dir(self.folder.path())
             .output()
             .expect("the tool starts");

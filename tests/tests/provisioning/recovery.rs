@@ -3,8 +3,8 @@
 
 use std::fs;
 
-use casemate_formats::digest::Digest;
-use casemate_tests::{firmware_log::Event, host::Host};
+use casemate_formats::{bundle::body::Recipient, digest::Digest, share::age::format_recipient};
+use casemate_tests::{age::AgeIdentity, firmware_log::Event, host::Host};
 use serde_json::{Value, json};
 
 use crate::ops::{CUSTODIANS, Ops};
@@ -389,4 +389,71 @@ fn all_signers_lost_custodians_accept_new_anchors_by_their_fingerprint_alone() {
     }
     assert_eq!(push(&ops, &["ann", "bob"]).ok()["phase"], "operational");
     assert!(decrypts(&ops, "alpha", &new, &token));
+}
+
+#[test]
+fn a_custodian_with_a_token_is_told_to_touch_it_by_its_plugin() {
+    let (ops, alpha, token) = serving();
+    let mut secret = [0; 32];
+    aws_lc_rs::rand::fill(&mut secret).expect("random bytes");
+    let identity = AgeIdentity::new(secret);
+    fs::write(ops.path("tess.age"), identity.as_token()).expect("written");
+    let Recipient::AgeX25519(key) = identity.recipient();
+    let tess = format!("tess={}", format_recipient(&key));
+    ops.on_site(&["genesis", "ask", "--add", &tess]).ok();
+    ops.sign();
+    ops.as_ops(&["bundle", "push"]).ok();
+    ops.genesis(&["ann", "bob", "cyd", "tess"]);
+    ops.on_site(&["bundle", "build", "--next"]).ok();
+    ops.sign();
+    ops.as_ops(&["bundle", "push"]).ok();
+    drop(alpha);
+    let new = replaced(&ops);
+    let file = request(&ops);
+    let sealed = ops.seal(&file, "tess", (1, 2), &[]);
+    assert!(sealed.stderr.contains("touch the token"), "{sealed:?}");
+    sealed.ok();
+    ops.seal(&file, "bob", (1, 2), &[]).ok();
+    assert_eq!(push(&ops, &["tess", "bob"]).ok()["phase"], "operational");
+    assert!(decrypts(&ops, "alpha", &new, &token));
+}
+
+#[test]
+fn a_retired_box_destroys_what_it_holds_and_a_removed_one_is_listed_no_more() {
+    let (ops, _alpha, _) = serving();
+    let mut beta = second(&ops);
+    let retire = ["host", "retire", "beta", "--yes"];
+    assert_eq!(ops.on_site(&retire).ok()["written"], "changed");
+    assert_eq!(ops.on_site(&retire).ok()["written"], "same");
+    ops.sign();
+    let pushed = ops.as_ops(&["bundle", "push"]).ok();
+    assert_eq!(pushed[1]["answer"]["outcome"], "retired", "{pushed}");
+    beta.reboot().expect("a reboot");
+    let forward = ["forward", "--from", "alpha", "--to", "beta"];
+    assert_eq!(ops.as_ops(&forward).refused(), "retired");
+    beta.power_off().expect("off");
+    // Its absence is nobody's failure any more.
+    ops.as_ops(&["bundle", "push"]).ok();
+    let remove = ["host", "remove", "beta", "--yes"];
+    assert_eq!(ops.on_site(&remove).ok()["removed"], true);
+    assert_eq!(ops.on_site(&remove).ok()["removed"], false);
+    ops.sign();
+    assert_eq!(ops.as_ops(&["bundle", "push"]).ok().as_array().map(Vec::len), Some(1));
+    assert_eq!(ops.on_site(&remove).refused(), "no-such-host");
+}
+
+#[test]
+fn another_operators_bundle_is_fetched_from_a_box_into_the_directory() {
+    let (ops, _alpha, _) = serving();
+    let path = ops.path("site/bundles/000002.bundle");
+    let bundle = fs::read(&path).expect("a bundle");
+    // This directory knows of bundle 1 alone.
+    fs::remove_file(&path).expect("removed");
+    let fetched = ops.on_host(&["bundle", "fetch"], "ops").ok();
+    assert_eq!((&fetched["seq"], &fetched["written"]), (&json!(2), &json!("new")));
+    assert!(fs::read(&path).expect("a bundle") == bundle);
+    assert_eq!(ops.on_host(&["bundle", "fetch"], "ops").ok()["written"], "same");
+    assert_eq!(ops.on_site(&["bundle", "fetch", "--host", "alpha"]).code, 2);
+    let rails = ops.on_host(&["bundle", "fetch"], "rails");
+    assert_eq!(rails.refused(), "not-permitted");
 }
