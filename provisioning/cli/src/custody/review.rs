@@ -4,8 +4,7 @@
 use casemate_formats::{
     anchors::Anchors,
     bundle::{
-        Bundle, Verified,
-        armor::fingerprint,
+        Bundle, Verified, armor,
         body::{Custodian, Host},
         signature::Tally,
     },
@@ -225,7 +224,7 @@ impl Review {
         };
         let tally = Tally::count(&envelope.body, &envelope.signatures, &self.anchors);
         let blobs = tally.signers.iter().filter_map(|at| self.anchors.signers.get(*at));
-        blobs.map(|blob| fingerprint(blob)).collect()
+        blobs.map(|blob| armor::fingerprint(blob)).collect()
     }
 }
 
@@ -250,14 +249,40 @@ fn believed(
                 ));
         }
     }
-    if found == *pinned {
-        return Ok((found, false));
+    let accepted = believe(pinned, &found, accepted.anchors)?;
+    Ok((found, accepted))
+}
+
+/// Whether `found` are the anchors that a custodian believes (`false`), or others that were accepted by
+/// their fingerprint (`true`).
+///
+/// # Errors
+/// `anchors-changed`, with both in words.
+pub fn believe(
+    pinned: &Anchors,
+    found: &Anchors,
+    accepted: Option<&Fingerprint>,
+) -> Result<bool, Failure> {
+    if found == pinned {
+        return Ok(false);
     }
-    let digest = anchors_digest(&found)?;
-    match accepted.anchors {
-        Some(fingerprint) if fingerprint.is_start_of(&digest) => Ok((found, true)),
-        _ => Err(anchors_changed(pinned, &found)),
+    let digest = anchors_digest(found)?;
+    match accepted {
+        Some(fingerprint) if fingerprint.is_start_of(&digest) => Ok(true),
+        _ => Err(anchors_changed(pinned, found)),
     }
+}
+
+/// A fingerprint of anchors as people type it.
+///
+/// # Errors
+/// Environment: it is none.
+pub fn fingerprint(text: &str) -> Result<Fingerprint, Failure> {
+    Fingerprint::parse(text).ok_or_else(|| {
+        Failure::environment("fingerprint", "this is no fingerprint of anchors")
+            .expected("at least eight groups of four hex digits")
+            .found(text)
+    })
 }
 
 /// No bundle is older than one that this custodian saw.

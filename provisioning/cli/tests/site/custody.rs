@@ -432,3 +432,19 @@ fn asking_for_a_root_or_shares_needs_a_root_and_says_who_comes_and_goes() {
     let asked = bench.good(&["bundle", "diff", "--site", "site"]);
     assert!(asked["lines"].to_string().contains("root.next.split = 2"), "{asked}");
 }
+
+#[test]
+fn acknowledging_again_does_not_change_whom_a_share_file_believes() {
+    let scene = Scene::new();
+    let bench = &scene.bench;
+    let before = scene.kept("ann").anchors;
+    let signers = ["site", "signers", "--site", "site", "--add", "eve.pub"];
+    let new = bench.good(&signers)["anchors"].as_str().unwrap().to_owned();
+    let ack = ["share", "ack", "site/genesis/1-1.json", "--site", "site", "--identity", "ann.age"];
+    bench.refused(&ack, "anchors-changed");
+    assert!(scene.kept("ann").anchors == before);
+    bench.good(&[&ack[..], &["--accept-anchors", &new]].concat());
+    let anchors = fs::read(bench.path("site/anchors")).unwrap();
+    assert!(before != anchors && scene.kept("ann").anchors == anchors);
+    bench.good(&ack);
+}

@@ -8,7 +8,6 @@ use std::{
 };
 
 use casemate_formats::{
-    anchors::Anchors,
     bundle::{
         Verified,
         body::{Asked, Custodian},
@@ -20,7 +19,7 @@ use casemate_formats::{
 };
 
 use crate::{
-    custody::{Age, Kept},
+    custody::{Age, Kept, review},
     output::{Failure, Output},
     site::{Site, Written, read_anchors, read_document, write_json},
 };
@@ -49,6 +48,9 @@ pub struct Command {
     /// Where your share file goes (and the acknowledgement, without --site).
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
+    /// Fingerprint of other anchors than your share file remembers, which you accept.
+    #[arg(long, value_name = "FINGERPRINT")]
+    accept_anchors: Option<String>,
 }
 
 impl Command {
@@ -76,8 +78,19 @@ impl Command {
             ack: file.share.ack(),
         };
         let share_path = self.share_path(&file, custodian);
+        let accepted = self.accept_anchors.as_deref().map(review::fingerprint).transpose()?;
         let earlier = self.earlier(&share_path, &file, output)?;
-        file.bundle = newest(earlier.as_ref(), &verified, &anchors);
+        file.bundle = verified.envelope().to_vec();
+        if let Some(earlier) = earlier {
+            // Whoever was believed stays, and nothing goes back to an older bundle.
+            if !earlier.file.anchors.is_empty() {
+                review::believe(&earlier.anchors(None)?, &anchors, accepted.as_ref())?;
+            }
+            let seen = earlier.seen()?.map_or(0, |seen| seen.site.seq);
+            if seen > verified.bundle().site.seq {
+                file.bundle.clone_from(&earlier.file.bundle);
+            }
+        }
         file.anchors =
             anchors.encode().map_err(|error| Failure::refused("anchors", error.to_string()))?;
         let kept = Kept { path: share_path, file };
@@ -144,7 +157,7 @@ impl Command {
         path: &Path,
         file: &ShareFile,
         output: &Output,
-    ) -> Result<Option<ShareFile>, Failure> {
+    ) -> Result<Option<Kept>, Failure> {
         let bytes = match fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -153,26 +166,19 @@ impl Command {
         let plaintext = self.age.decrypt(&bytes)?.ok();
         let earlier = plaintext.and_then(|plaintext| ShareFile::decode(&plaintext).ok());
         let commitment = file.share.commitment();
-        if earlier.as_ref().is_none_or(|earlier| earlier.share.commitment() != commitment) {
-            let aside = path.with_extension(format!("{}.age", Digest::sha256(&bytes)));
-            fs::rename(path, &aside).map_err(|error| Failure::file(path, &error))?;
-            output.note(format_args!(
-                "another share stood in {}: it is {} now; keep it until the bundle in force names \
-                 the other root",
-                path.display(),
-                aside.display(),
-            ));
+        if let Some(earlier) = earlier.filter(|file| file.share.commitment() == commitment) {
+            return Ok(Some(Kept { path: path.to_owned(), file: earlier }));
         }
-        Ok(earlier)
+        let aside = path.with_extension(format!("{}.age", Digest::sha256(&bytes)));
+        fs::rename(path, &aside).map_err(|error| Failure::file(path, &error))?;
+        output.note(format_args!(
+            "another share stood in {}: it is {} now; keep it until the bundle in force names the other \
+             root",
+            path.display(),
+            aside.display(),
+        ));
+        Ok(None)
     }
-}
-
-/// The newest bundle that this custodian saw: the one at hand, or that of an earlier share file.
-fn newest(earlier: Option<&ShareFile>, at_hand: &Verified, anchors: &Anchors) -> Vec<u8> {
-    let seen = earlier
-        .and_then(|file| Verified::verify(&file.bundle, anchors).ok())
-        .filter(|seen| seen.bundle().site.seq > at_hand.bundle().site.seq);
-    seen.as_ref().unwrap_or(at_hand).envelope().to_vec()
 }
 
 fn ack_name(ack: &Ack) -> String {

@@ -2,20 +2,17 @@
 
 use std::path::PathBuf;
 
-use casemate_formats::{
-    request::verify::Fingerprint,
-    share::{
-        Message,
-        exchange::{MAX_REQUEST_BYTES, RecoveryRequest, SealedShare},
-        seal::Contents,
-    },
+use casemate_formats::share::{
+    Message,
+    exchange::{MAX_REQUEST_BYTES, RecoveryRequest, SealedShare},
+    seal::Contents,
 };
 use getrandom::{SysRng, rand_core::UnwrapErr};
 
 use crate::{
     custody::{
         Age, Kept,
-        review::{Accepted, Review},
+        review::{self, Accepted, Review},
     },
     output::{Failure, Output},
     site::{read_bounded, write_json},
@@ -57,7 +54,7 @@ impl Command {
     /// # Errors
     /// The request does not hold, by name; the share does not open or is not of the root in force; no.
     pub fn run(self, output: &Output) -> Result<(), Failure> {
-        let accepted = self.accept_anchors.as_deref().map(fingerprint).transpose()?;
+        let accepted = self.accept_anchors.as_deref().map(review::fingerprint).transpose()?;
         let bytes = read_bounded(&self.request, MAX_REQUEST_BYTES)?;
         let asked = RecoveryRequest::parse(&bytes).map_err(|error| {
             Failure::refused("malformed-file", format!("{}: {error}", self.request.display()))
@@ -112,12 +109,4 @@ impl Command {
         );
         Ok(())
     }
-}
-
-fn fingerprint(text: &str) -> Result<Fingerprint, Failure> {
-    Fingerprint::parse(text).ok_or_else(|| {
-        Failure::environment("fingerprint", "this is no fingerprint of anchors")
-            .expected("at least eight groups of four hex digits")
-            .found(text)
-    })
 }
