@@ -11,7 +11,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use casemate_formats::api::Status;
-use casemate_qemu::machine::Hardware;
+use casemate_qemu::{
+    fault::{self, Campaign, Sums},
+    machine::Hardware,
+};
 use casemate_tests::{
     crates,
     machine::{BOOT, Box, Built},
@@ -24,6 +27,9 @@ use serde_json::{Value, json};
 const BOOTS: usize = 3;
 /// Memory that is tried, in MiB, smallest first.
 const MEMORY: [u32; 4] = [128, 136, 144, 160];
+
+/// Power cuts, where no campaign was run before.
+const POWER_CUTS: u32 = 20;
 
 /// Measures Casemate and writes `target/bench.json`.
 #[derive(Parser)]
@@ -77,9 +83,24 @@ fn figures() -> Result<()> {
     machine.machine.cut();
 
     keep("min_memory_mib", min_memory(&machine, folder)?.into());
+
+    let cuts = powercuts()?;
+    keep("powercuts", cuts.powercuts.into());
+    keep("powercuts_records", cuts.records.into());
+    keep("powercuts_lost", cuts.lost.into());
+    keep("powercuts_failed_boots", cuts.failed_boots.into());
     let text = serde_json::to_string_pretty(&out)?;
     fs::write("target/bench.json", text + "\n")?;
     Ok(())
+}
+
+/// Sums of the campaign that was run last (`./qemu/fault powercut`); where there is none, of a short one.
+fn powercuts() -> Result<Sums> {
+    let folder = Path::new("target/fault");
+    match fs::read_to_string(fault::sums(folder)) {
+        Ok(text) => Ok(serde_json::from_str(&text)?),
+        Err(_) => Campaign::new(folder, 1, false)?.run(POWER_CUTS),
+    }
 }
 
 struct Boot {

@@ -7,5 +7,6 @@ mod boots;
 mod disks;
 mod firmware;
 mod fixture;
+mod power;
 mod tpms;
 mod updates;
