@@ -46,7 +46,7 @@ fn boot() -> Result<Infallible, Stop> {
 /// From here on nothing can unseal: there may be a network.
 fn serve(left: Left) -> Result<Infallible, Stop> {
     let updates = left.updates();
-    let Left { life, tpm, state, event_log, image, boot } = left;
+    let Left { life, tpm, state, event_log, image, boot, .. } = left;
     if boot == Boot::Trial && updates.is_none() {
         power::reboot("an image on trial finds no ESP to stay on");
     }

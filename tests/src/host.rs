@@ -199,6 +199,8 @@ impl Host {
             image: image.pcr11,
             listed: listed.unwrap_or_default(),
             patience: self.esps.as_ref().map_or(update::PATIENCE, |esps| esps.patience()),
+            db: None,
+            pcr7: Vec::new(),
         };
         let updates = self.esps.as_ref().map(|esps| Updates::start(esps.medium(state), start));
         let updates = updates.transpose()?;

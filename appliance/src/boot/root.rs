@@ -9,7 +9,7 @@ use casemate_formats::{
     measure::{ENTER, LEAVE},
 };
 
-use super::{Refusal, Stop, WithDisk, entropy};
+use super::{Refusal, Stop, WithDisk, entropy, secure_boot};
 use crate::{
     life::{Life, LifeError, Machine},
     platform::{
@@ -18,7 +18,7 @@ use crate::{
     },
     state::State,
     tpm::Tpm,
-    update,
+    update::{self, DbChange},
 };
 
 /// The PCR of the image and its phases.
@@ -48,6 +48,8 @@ pub struct Left {
     pub image: Digest,
     /// Whether that is on trial, or what became of the last trial.
     pub boot: Boot,
+    /// A certificate of the site that this machine's db has not yet.
+    pub(super) db: Option<DbChange>,
 }
 
 impl WithDisk {
@@ -80,6 +82,7 @@ impl Entered {
     pub fn open_root(self) -> Result<Left, Stop> {
         let Self { anchors, tpm, event_log, state, machine, boot } = self;
         let (state, image) = (Arc::new(state), machine.image);
+        let db = secure_boot::db_change(&anchors, &event_log);
         let opened = Life::open(tpm.clone(), Arc::clone(&state), anchors, machine);
         extend(&tpm, LEAVE)?;
         let mut life = opened.map_err(|error| match error {
@@ -96,7 +99,7 @@ impl Entered {
                 power::reboot("an image on trial does not open the root");
             }
         }
-        Ok(Left { life, tpm, state, event_log, image, boot })
+        Ok(Left { life, tpm, state, event_log, image, boot, db })
     }
 }
 

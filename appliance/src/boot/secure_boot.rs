@@ -8,15 +8,21 @@ use casemate_formats::{
     anchors::Anchors,
     digest::Digest,
     efi::variable::{self, Update, Variable},
-    request::{eventlog::EventLog, firmware::SecureBoot},
+    request::{
+        eventlog::EventLog,
+        firmware::{SecureBoot, pcr7_with_db},
+    },
 };
 
 use super::{Mounted, Refusal, Stop};
-use crate::platform::{
-    console::{Word, say},
-    efi::{self, Variables},
-    power,
-    watchdog::Watchdog,
+use crate::{
+    platform::{
+        console::{Word, say},
+        efi::{self, Variables},
+        power,
+        watchdog::Watchdog,
+    },
+    update::DbChange,
 };
 
 /// The TPM itself. The kernel opens it for one holder alone, so nobody else in PID 1 can send it a command,
@@ -92,8 +98,21 @@ fn measured_pcr7(anchors: &Anchors, event_log: &[u8]) -> Option<Digest> {
     let ours = found.enabled == [1]
         && Some(found.pk) == site(Variable::Pk)
         && Some(found.kek) == site(Variable::Kek)
-        && Some(found.db) == site(Variable::Db);
+        && site(Variable::Db).is_some_and(|db| variable::within(found.db, db));
     ours.then(|| log.replay()[7])
+}
+
+/// The site has a certificate that this machine's db has not: what is to be written, and the PCR 7 of
+/// the starts after that. `None`: nothing is to be done.
+pub(super) fn db_change(anchors: &Anchors, event_log: &[u8]) -> Option<DbChange> {
+    let log = EventLog::parse(event_log).ok()?;
+    let found = SecureBoot::read(&log).ok()?.db;
+    let list = Update::parse(&anchors.db).ok()?.list;
+    if found == list || !variable::within(found, list) {
+        return None;
+    }
+    let pcr7 = pcr7_with_db(&log, list, None).ok()?;
+    Some(DbChange { update: anchors.db.clone(), pcr7 })
 }
 
 /// What is wrong with Secure Boot at this start: nothing, off, or another site's keys. `ask` gives the
@@ -151,7 +170,13 @@ fn check_variables(anchors: &Anchors, variables: &Variables) -> Vec<Refusal> {
     for variable in Variable::ALL {
         let site = Update::parse(update_of(anchors, variable)).map(|update| update.list);
         let enrolled = variables.read(variable.name(), variable.vendor()).ok().flatten();
-        if enrolled.as_deref() != site.ok() {
+        let ours = match (enrolled.as_deref(), site.ok()) {
+            (Some(enrolled), Some(site)) if variable == Variable::Db => {
+                variable::within(enrolled, site)
+            }
+            (enrolled, site) => enrolled.is_some() && enrolled == site,
+        };
+        if !ours {
             refusals.push(Refusal::ForeignKeys(variable.name()));
         }
     }

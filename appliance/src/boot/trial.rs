@@ -92,6 +92,8 @@ impl Left {
             image: self.image,
             listed: bundle.map_or_else(Vec::new, |b| b.bundle().images.iter().cloned().collect()),
             patience: update::PATIENCE,
+            db: self.db.clone(),
+            pcr7: self.life.host().map_or_else(Vec::new, |host| host.pcr7.to_vec()),
         };
         Updates::start(medium, start).ok()
     }

@@ -15,12 +15,19 @@ use std::{
 use bytes::Bytes;
 use casemate_core::update::{Boot, Standing, Step};
 use casemate_formats::{
-    bundle::body::Image, code::Code, digest::Digest, efi::boot_entry::Esp, state::TrialSector,
+    bundle::body::Image,
+    code::Code,
+    digest::Digest,
+    efi::{
+        boot_entry::Esp,
+        variable::{self, Variable},
+    },
+    state::TrialSector,
 };
 use tokio::sync::mpsc;
 
 use super::{
-    Job, Medium, Shared, Under,
+    DbChange, Job, Medium, Shared, Under,
     esp::{self, FillError, Filling},
     firmware,
 };
@@ -38,7 +45,9 @@ const STACK_BYTES: usize = 256 * 1024;
 
 pub(super) fn start(medium: Medium, shared: Arc<Shared>, jobs: Receiver<Job>) -> io::Result<()> {
     let listed = shared.start.listed.clone();
-    let keeper = Keeper { medium, shared, listed, standing: None, due: false, first: None };
+    let (db, pcr7) = (shared.start.db.clone(), shared.start.pcr7.clone());
+    let keeper =
+        Keeper { medium, shared, listed, standing: None, due: false, first: None, db, pcr7 };
     let builder = thread::Builder::new().name("update".into()).stack_size(STACK_BYTES);
     builder.spawn(move || keeper.run(&jobs)).map(drop)
 }
@@ -50,6 +59,10 @@ struct Keeper {
     listed: Vec<Image>,
     /// Once the firmware was asked.
     standing: Option<Standing>,
+    /// What db is to become, until it is.
+    db: Option<DbChange>,
+    /// PCR 7 values that the bundle in force lists for this host.
+    pcr7: Vec<Digest>,
     /// The bundle's images changed since both ESPs were looked at.
     due: bool,
     /// What [`Job::First`] answers, once it was found out.
@@ -120,6 +133,10 @@ impl Keeper {
                 self.listed = images;
                 self.due = true;
             }
+            Job::Pcr7(values) => {
+                self.pcr7 = values;
+                self.write_db();
+            }
             Job::Free => {}
             Job::Restart => (self.medium.restart)("the other image is tried"),
         }
@@ -133,6 +150,7 @@ impl Keeper {
                 let step = standing.settle(sector, self.shared.start.image);
                 say(Word::Disk, format_args!("started from {}", standing.running.description()));
                 let _ = self.carry_out(step.as_slice());
+                self.write_db();
                 if self.shared.start.boot == Boot::Copy {
                     self.due = true;
                 }
@@ -180,11 +198,44 @@ impl Keeper {
                 *self.shared.under() = Under::None;
                 self.shared.trial.store(false, Ordering::Relaxed);
                 say(Word::Trial, "committed: this image is started from now on");
+                self.write_db();
             }
             Err(code) => say(Word::Trial, format_args!("cannot be committed: {code}")),
         }
         self.shared.committing.store(false, Ordering::Relaxed);
         committed
+    }
+
+    /// The site's newest db certificate, once this image stays and the bundle lists the PCR 7 of the
+    /// starts after it: otherwise the next start would open nothing.
+    fn write_db(&mut self) {
+        if self.shared.trial.load(Ordering::Relaxed) {
+            return;
+        }
+        let Some(change) = &self.db else { return };
+        if !self.pcr7.contains(&change.pcr7) {
+            let pcr7 = change.pcr7;
+            return say(
+                Word::Enrolled,
+                format_args!("db, not yet: list PCR 7 {pcr7} for this host"),
+            );
+        }
+        let (name, vendor) = (Variable::Db.name(), Variable::Db.vendor());
+        let written = (self.medium.variables)().and_then(|variables| {
+            variables.write(name, vendor, variable::ATTRIBUTES, &change.update)
+        });
+        match written {
+            Ok(()) => {
+                say(
+                    Word::Enrolled,
+                    "db, with the site's newest certificate: another PCR 7 from the next start on",
+                );
+                self.db = None;
+            }
+            Err(error) => {
+                say(Word::Enrolled, format_args!("db, not taken by the firmware: {error}"))
+            }
+        }
     }
 
     fn first(&mut self) -> Option<Digest> {

@@ -62,6 +62,19 @@ pub struct Start {
     pub listed: Vec<Image>,
     /// How long a trial waits to be answered.
     pub patience: Duration,
+    /// A certificate of the site that this machine's db has not yet.
+    pub db: Option<DbChange>,
+    /// PCR 7 values that the bundle in force lists for this host.
+    pub pcr7: Vec<Digest>,
+}
+
+/// What is to become of the machine's db (design, section 5: the anchors carry it, signed by KEK).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DbChange {
+    /// The signed update.
+    pub update: Vec<u8>,
+    /// PCR 7 at every start after it.
+    pub pcr7: Digest,
 }
 
 /// What is under way.
@@ -99,6 +112,8 @@ enum Job {
     },
     /// The bundle in force lists these from now on.
     Listed(Vec<Image>),
+    /// And these PCR 7 values for this host.
+    Pcr7(Vec<Digest>),
     /// Nothing is under way any more.
     Free,
     Restart,
@@ -269,6 +284,16 @@ impl Updates {
     pub fn listed(&self, images: Vec<Image>) {
         // Lost when the keeper is busy: it looks again later in each boot.
         let _ = self.0.send(Job::Listed(images));
+    }
+}
+
+impl Updates {
+    /// The bundle in force lists these PCR 7 values for this host: a db that waited for one is written.
+    pub fn pcr7(&self, values: Vec<Digest>) {
+        if self.0.start.db.is_some() {
+            // Lost when the keeper is busy: the next boot looks again.
+            let _ = self.0.send(Job::Pcr7(values));
+        }
     }
 }
 

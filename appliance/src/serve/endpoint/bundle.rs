@@ -102,6 +102,9 @@ fn accept(house: &House, envelope: &[u8]) -> Result<(Accepted, api::Accepted), R
     {
         updates.listed(after.bundle().images.iter().cloned().collect());
     }
+    if let (Some(updates), Some(host)) = (updates, life.host()) {
+        updates.pcr7(host.pcr7.to_vec());
+    }
     let outcome_word = match outcome {
         Accepted::Again => "again",
         Accepted::InForce => "in-force",

@@ -154,6 +154,19 @@ pub fn certificates(mut content: &[u8]) -> Result<Vec<(Guid, &[u8])>, VariableEr
     Ok(found)
 }
 
+/// Whether a machine's db is the site's, or on its way to it: every entry of it is one of the site's, and
+/// there is at least one. So a machine that has not heard of a new certificate yet is still the site's,
+/// and one that holds anything else is not.
+#[must_use]
+pub fn within(found: &[u8], site: &[u8]) -> bool {
+    match (certificates(found), certificates(site)) {
+        (Ok(found), Ok(site)) => {
+            !found.is_empty() && found.iter().all(|certificate| site.contains(certificate))
+        }
+        _ => false,
+    }
+}
+
 /// A signature list for each certificate (DER), as firmware tools write it: one list, one entry.
 #[must_use]
 pub fn list(owner: &Guid, certificates: &[&[u8]]) -> Vec<u8> {

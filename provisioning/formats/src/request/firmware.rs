@@ -8,6 +8,7 @@ use crate::{
         Guid,
         variable::{GLOBAL, IMAGE_SECURITY},
     },
+    measure,
 };
 
 /// Event types (TCG PC Client Platform Firmware Profile, section 10.4.1).
@@ -117,6 +118,39 @@ impl<'a> SecureBoot<'a> {
     }
 }
 
+/// What PCR 7 would be at a start that differs from this log's in its db alone, and, where one is given,
+/// in the entry of db (EFI_SIGNATURE_DATA) that lets the image run. So a bundle can list the value before
+/// any machine has it.
+///
+/// # Errors
+/// As [`SecureBoot::read`].
+pub fn pcr7_with_db(
+    log: &EventLog<'_>,
+    db: &[u8],
+    authority: Option<&[u8]>,
+) -> Result<Digest, FirmwareError> {
+    SecureBoot::read(log)?;
+    log.of_pcr(7).try_fold(Digest::ZERO, |pcr, event| {
+        let changed = match event.kind {
+            kind::VARIABLE_DRIVER_CONFIG => Some(db),
+            kind::VARIABLE_AUTHORITY => authority,
+            _ => None,
+        };
+        let measured = match changed {
+            Some(data) => {
+                let variable = Variable::measured(event)?;
+                if variable.is("db", &IMAGE_SECURITY) {
+                    Digest::sha256(&variable.with(data))
+                } else {
+                    event.digest
+                }
+            }
+            None => event.digest,
+        };
+        Ok(measure::extend(pcr, measured))
+    })
+}
+
 /// Authenticode hashes of the applications in PCR 4, in order. Beside them only actions and one
 /// separator may stand there.
 ///
@@ -172,6 +206,16 @@ impl<'a> Variable<'a> {
         let (name, data) = rest.split_at_checked(characters.checked_mul(2)?)?;
         let exact = u64::try_from(data.len()) == Ok(u64::from_le_bytes(*size));
         exact.then_some(Self { guid: Guid(*guid), name, data })
+    }
+
+    /// The same variable with other data, as it is measured.
+    fn with(&self, data: &[u8]) -> Vec<u8> {
+        let mut out = self.guid.0.to_vec();
+        out.extend_from_slice(&(self.name.len() as u64 / 2).to_le_bytes());
+        out.extend_from_slice(&(data.len() as u64).to_le_bytes());
+        out.extend_from_slice(self.name);
+        out.extend_from_slice(data);
+        out
     }
 
     fn is(&self, name: &str, guid: &Guid) -> bool {

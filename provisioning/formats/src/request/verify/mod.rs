@@ -20,7 +20,7 @@ use crate::{
     bundle::body::{Bundle, EkTemplate, Host, Image},
     code::Code,
     digest::{Digest, Name, hex, parse_hex},
-    efi::variable::Update,
+    efi::variable::{Update, within},
     genesis,
     limits::BOOT_APPLICATIONS,
     measure,
@@ -265,6 +265,10 @@ fn secure_boot(log: &EventLog<'_>, anchors: &Anchors) -> Result<(), Refusal> {
         ("db", &anchors.db, state.db),
     ] {
         let expected = Update::parse(update).map_err(unreadable)?.list;
+        // A machine that has not got the site's newest certificate yet; its PCR 7 is pinned all the same.
+        if name == "db" && within(found, expected) {
+            continue;
+        }
         equal(Code::SecureBootKeys, name, &contents(expected), &contents(found))?;
     }
     let certificates =
