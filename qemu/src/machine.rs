@@ -37,6 +37,9 @@ pub struct Hardware {
     pub tpm: Option<Banks>,
     /// What stands behind its disk.
     pub disk: Disk,
+    /// Hardware address of a second network card, whose frames go to the socket `net.peer` and come
+    /// from `net.card` in the machine's folder, a datagram each.
+    pub second_card: Option<[u8; 6]>,
 }
 
 /// What stands behind the machine's disk.
@@ -58,6 +61,7 @@ impl Default for Hardware {
             variables: Variables::Empty,
             tpm: Some(Banks::Sha256),
             disk: Disk::File,
+            second_card: None,
         }
     }
 }
@@ -278,6 +282,16 @@ impl Machine {
             .arg("-netdev")
             .arg(format!("user,id=n,hostfwd=tcp:127.0.0.1:{}-:{GUEST_PORT}", self.port))
             .args(["-device", "virtio-net-pci,netdev=n,romfile=", "-device", "virtio-rng-pci"]);
+        if let Some(mac) = self.hardware.second_card {
+            let _ = fs::remove_file(self.path("net.card"));
+            let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+            qemu.arg("-netdev").arg(format!(
+                "dgram,id=m,local.type=unix,local.path={},remote.type=unix,remote.path={}",
+                shown("net.card"),
+                shown("net.peer")
+            ));
+            qemu.arg("-device").arg(format!("virtio-net-pci,netdev=m,romfile=,mac={mac}"));
+        }
         if self.hardware.tpm.is_some() {
             qemu.arg("-chardev").arg(format!("socket,id=c,path={}", shown("tpm.sock"))).args([
                 "-tpmdev",

@@ -22,3 +22,4 @@ pub mod site;
 pub mod swtpm;
 pub mod tpm_proxy;
 pub mod whole;
+pub mod wire;

@@ -7,6 +7,7 @@ mod boots;
 mod disks;
 mod firmware;
 mod fixture;
+mod network;
 mod power;
 mod tpms;
 mod updates;

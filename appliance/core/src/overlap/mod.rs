@@ -44,6 +44,8 @@ pub struct Overlap {
     former: Option<Former>,
     /// What is in force was proven on this boot.
     proven: bool,
+    /// The router that a lease named.
+    lease: Option<IpAddr>,
 }
 
 #[derive(Clone, Debug)]
@@ -58,7 +60,7 @@ impl Overlap {
     /// A boot under these settings.
     #[must_use]
     pub const fn new(in_force: Reach) -> Self {
-        Self { in_force, former: None, proven: false }
+        Self { in_force, former: None, proven: false, lease: None }
     }
 
     /// What is in force.
@@ -77,6 +79,11 @@ impl Overlap {
     #[must_use]
     pub const fn is_proven(&self) -> bool {
         self.proven
+    }
+
+    /// The router that DHCP has named: no bundle does.
+    pub const fn learn(&mut self, router: Option<IpAddr>) {
+        self.lease = router;
     }
 
     /// Another bundle is in force; `true`: something changed. Of two changes in a row the first one's
@@ -112,7 +119,8 @@ impl Overlap {
         let turn = self.turn(now);
         let Some(former) = &mut self.former else { return false };
         let beyond = !ours.iter().any(|prefix| contains(prefix, who.from));
-        let routed = routes_differ(&self.in_force, &former.reach, who.local.0.is_ipv4());
+        let v4 = who.local.0.is_ipv4();
+        let routed = routes_differ(&self.in_force, &former.reach, v4, self.lease);
         former.beyond |= beyond && turn == Turn::Former;
         let new = who.local.1 == self.in_force.port
             && ours.iter().any(|prefix| prefix.address == who.local.0);
@@ -137,7 +145,7 @@ impl Overlap {
     #[must_use]
     pub fn turn(&self, now: Duration) -> Turn {
         let Some(former) = &self.former else { return Turn::New };
-        let differ = |v4| routes_differ(&self.in_force, &former.reach, v4);
+        let differ = |v4| routes_differ(&self.in_force, &former.reach, v4, self.lease);
         let turns = now.saturating_sub(former.since).as_secs() / TURN.as_secs();
         let theirs = (differ(true) || differ(false)) && !turns.is_multiple_of(2);
         if theirs { Turn::Former } else { Turn::New }
@@ -156,17 +164,14 @@ fn turn_began(since: Duration, now: Duration) -> Duration {
     since + Duration::from_secs(turns * TURN.as_secs())
 }
 
-/// Whether the default routes of a family can be others. What DHCP will say is not known here.
-fn routes_differ(one: &Reach, other: &Reach, v4: bool) -> bool {
-    let dynamic = |reach: &Reach| v4 && reach.network.addresses.is_empty();
-    let gateway =
-        |reach: &Reach| reach.network.gateways.iter().find(|g| g.is_ipv4() == v4).copied();
+/// Whether the default routes of a family are others: by another gateway, or elsewhere.
+fn routes_differ(one: &Reach, other: &Reach, v4: bool, lease: Option<IpAddr>) -> bool {
+    let gateway = |reach: &Reach| match reach.network.addresses.is_empty() {
+        true => lease.filter(|router| router.is_ipv4() == v4),
+        false => reach.network.gateways.iter().find(|g| g.is_ipv4() == v4).copied(),
+    };
     let place = |reach: &Reach| (reach.network.mac, reach.network.vlan);
-    let both_dynamic = dynamic(one) && dynamic(other);
-    if dynamic(one) != dynamic(other) {
-        return true;
-    }
-    let routed = both_dynamic || gateway(one).is_some() || gateway(other).is_some();
+    let routed = gateway(one).or(gateway(other)).is_some();
     routed && (gateway(one) != gateway(other) || place(one) != place(other))
 }
 

@@ -130,6 +130,19 @@ fn an_unchanged_gateway_takes_no_turns() {
 }
 
 #[test]
+fn a_lease_whose_router_the_new_settings_keep_takes_no_turns() {
+    let change = |router: Option<&str>| {
+        let mut overlap = Overlap::new(Reach::default_at(8443));
+        overlap.learn(router.map(|text| text.parse().expect("an address")));
+        overlap.change(&reach(&["10.0.0.8/24"], &["10.0.0.1"], 8443), Duration::ZERO);
+        overlap.turn(TURN)
+    };
+    assert_eq!(change(Some("10.0.0.1")), Turn::New);
+    assert_eq!(change(Some("10.0.0.2")), Turn::Former);
+    assert_eq!(change(None), Turn::Former);
+}
+
+#[test]
 fn prefixes_contain_their_own() {
     let inside = |p: &str, a: &str| contains(&prefix(p), a.parse().expect("an address"));
     assert!(inside("10.0.0.7/24", "10.0.0.200") && !inside("10.0.0.7/24", "10.0.1.200"));

@@ -185,6 +185,8 @@ impl Network {
             }
             fixed => fixed.to_vec(),
         };
+        let router = self.shared.lease_router(&overlap);
+        overlap.learn(router);
         let who = Connected {
             local: (local.ip().to_canonical(), local.port()),
             from,
@@ -212,6 +214,14 @@ impl Shared {
         self.begun.elapsed()
     }
 
+    /// The router that came with an address which no bundle gives.
+    fn lease_router(&self, overlap: &Overlap) -> Option<IpAddr> {
+        let wanted = [Some(overlap.in_force()), overlap.former()];
+        let fixed = wanted.into_iter().flatten().flat_map(|reach| &reach.network.addresses);
+        let fixed: Vec<Prefix> = fixed.copied().collect();
+        self.table.router_beside(&fixed)
+    }
+
     fn overlap(&self) -> MutexGuard<'_, Overlap> {
         self.overlap.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -230,7 +240,9 @@ struct Keeper {
 impl Keeper {
     fn run(mut self) {
         loop {
-            let overlap = self.shared.overlap().clone();
+            let mut overlap = self.shared.overlap().clone();
+            let router = self.shared.lease_router(&overlap);
+            overlap.learn(router);
             let now = self.shared.now();
             let turn = overlap.turn_ends_in(now);
             let settled = self.arrange(&overlap, now);

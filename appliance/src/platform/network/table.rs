@@ -161,6 +161,12 @@ impl Table {
         self.lock().remove(|kept| kept.owner == owner && kept.prefix == prefix);
     }
 
+    /// The gateway of an address that is none of these.
+    pub(super) fn router_beside(&self, fixed: &[Prefix]) -> Option<IpAddr> {
+        let inner = self.lock();
+        inner.kept.iter().filter(|kept| !fixed.contains(&kept.prefix)).find_map(|kept| kept.gateway)
+    }
+
     /// All addresses; waits for a first one, at most this long.
     pub(super) fn all(&self, patience: Duration) -> Vec<Prefix> {
         let (inner, _) = self
