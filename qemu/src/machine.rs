@@ -111,6 +111,17 @@ impl Machine {
         Ok(Self { folder: folder.to_owned(), hardware, port, running: None, serial })
     }
 
+    /// Its firmware is in set-up mode again, as after its settings deleted the Secure Boot keys; off.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn delete_keys(&mut self) -> Result<()> {
+        self.cut();
+        let variables = self.path("vars.fd");
+        fs::remove_file(&variables)?;
+        firmware::create_variables(self.hardware.variables, &variables)
+    }
+
     /// Powers on. The console's log begins anew.
     ///
     /// # Errors

@@ -20,7 +20,13 @@ impl Scene {
         match act.rsplit_once(' ') {
             Some(("power on", host)) => self.power_on(host),
             Some(("power off", host)) => self.power_off(host),
-            _ => bail!("expected `power on HOST`, `power off HOST` or a command, found {act}"),
+            Some(("delete the Secure Boot keys of", host)) => {
+                self.world.machine(host)?.delete_keys()
+            }
+            _ => bail!(
+                "expected `power on HOST`, `power off HOST`, `delete the Secure Boot keys of HOST` or a \
+                 command, found {act}"
+            ),
         }
     }
 

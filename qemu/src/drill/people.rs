@@ -32,7 +32,7 @@ pub fn custodian_leaves(scene: &mut Scene, page: &[Block]) -> Result<()> {
     scene.refused(
         "dora",
         "casemate share seal alpha.request --share ../people/old.share.age --identity ../people/dora.age -o old.sealed",
-        "share-superseded",
+        "wrong-split",
     )?;
     scene.run(after)?;
     scene.reads_old_token("alpha")?;
@@ -81,6 +81,17 @@ pub fn signers_lost(scene: &mut Scene, page: &[Block]) -> Result<()> {
     scene.words.insert("IMAGE", "../image-2".to_owned());
     scene.signers = vec![NEWCOMER];
     scene.signers_needed = 1;
+    scene.new_disk("alpha")?;
+    scene.run(&page[0])?;
+    scene.reads_old_token("alpha")?;
+    starts_without_hands(scene, "alpha")
+}
+
+/// Nobody can sign images any more: another key, and a machine that takes its certificate in set-up mode.
+pub fn db_key_lost(scene: &mut Scene, page: &[Block]) -> Result<()> {
+    scene.about("alpha", "alpha");
+    fs::remove_file(scene.world.at("site/private/db.key"))?;
+    scene.words.insert("IMAGE", "../image-2".to_owned());
     scene.new_disk("alpha")?;
     scene.run(&page[0])?;
     scene.reads_old_token("alpha")?;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use casemate_formats::{
+    anchors::Anchors,
     bundle::{Bundle, Verified, body::Label},
     digest::Digest,
     share::{
@@ -20,7 +21,11 @@ use casemate_formats::{
 use getrandom::{SysRng, rand_core::UnwrapErr};
 use serde_json::{Value, json};
 
-use crate::workbench::{Said, Workbench};
+use crate::{
+    box_in_software::{SECTIONS, authenticode},
+    firmware_log::FirmwareLog,
+    workbench::{Said, Workbench},
+};
 
 const ROOT: [u8; 32] = [0x5a; 32];
 const CUSTODIANS: [&str; 3] = ["ann", "bob", "cyd"];
@@ -447,4 +452,31 @@ fn acknowledging_again_does_not_change_whom_a_share_file_believes() {
     let anchors = fs::read(bench.path("site/anchors")).unwrap();
     assert!(before != anchors && scene.kept("ann").anchors == anchors);
     bench.good(&ack);
+}
+
+#[test]
+fn a_new_db_certificate_stands_beside_the_former_one_and_its_pcr_7_is_listed_before() {
+    let scene = Scene::new();
+    let bench = &scene.bench;
+    fs::write(bench.path("site/hosts/alpha.log"), bench.spoken.log.encode()).unwrap();
+    let before = fs::read(bench.path("site/private/db.key")).unwrap();
+    let made = bench.good(&["site", "new-db", "--site", "site"]);
+    assert_eq!(made["certificates"], 2);
+    let aside = made["aside"].as_array().unwrap();
+    assert_eq!(aside.len(), 2, "key and certificate");
+    assert!(fs::read(bench.path(aside[0].as_str().unwrap())).unwrap() == before);
+    assert!(fs::read(bench.path("site/private/db.key")).unwrap() != before);
+    // What a machine with the new certificate, started by the former key, will have.
+    let anchors = Anchors::decode(&fs::read(bench.path("site/anchors")).unwrap()).unwrap();
+    let after = FirmwareLog::boot(&anchors, &SECTIONS, authenticode()).pcrs()[7];
+    assert_eq!(made["listed"][0]["pcr7"], json!(after));
+    let record = bench.good(&["host", "list", "--site", "site"]);
+    let listed = [bench.spoken.pcrs[7], after];
+    assert_eq!(record["alpha"]["pcr7"], json!(listed));
+    let alone = bench.good(&["site", "new-db", "--site", "site", "--drop-former"]);
+    assert_eq!(alone["certificates"], 1);
+    fs::remove_file(bench.path("site/private/KEK.key")).unwrap();
+    let without = bench.casemate(&["site", "new-db", "--site", "site"]);
+    assert_eq!((without.code, without.refusal()), (2, "secure-boot-key"), "{}", without.raw);
+    assert!(bench.path("site/private/db.key").exists(), "nothing was moved");
 }

@@ -232,7 +232,7 @@ fn missing(option: &str) -> Failure {
         .next("`casemate site init --help` has an example")
 }
 
-fn now() -> Result<u64, Failure> {
+pub(super) fn now() -> Result<u64, Failure> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map(|time| time.as_secs()).map_err(|_| {
         Failure::environment("clock", "this machine's clock is before 1970").next("set it")

@@ -1,6 +1,7 @@
 //! `casemate site …`: the directory that describes a site.
 
 mod init;
+mod new_db;
 mod secure_boot;
 mod signers;
 
@@ -17,6 +18,8 @@ pub enum Command {
     Init(init::Command),
     /// Shows or changes who signs bundles.
     Signers(signers::Command),
+    /// Makes another key that images are signed with.
+    NewDb(new_db::Command),
 }
 
 impl Command {
@@ -28,6 +31,7 @@ impl Command {
         match self {
             Self::Init(command) => command.run(output),
             Self::Signers(command) => command.run(output),
+            Self::NewDb(command) => command.run(output),
         }
     }
 }

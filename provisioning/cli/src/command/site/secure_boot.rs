@@ -53,6 +53,18 @@ pub(super) fn complete(
     })
 }
 
+/// A variable's key with its certificate; both are made if neither is there.
+///
+/// # Errors
+/// One of them is missing, or they do not belong together.
+pub(super) fn signer(
+    dir: &Path,
+    variable: Variable,
+    written: &mut Vec<(PathBuf, Written)>,
+) -> Result<Signer, Failure> {
+    pair(dir, variable.name(), written)
+}
+
 /// A key with its certificate; both are made if neither is there.
 fn pair(dir: &Path, name: &str, written: &mut Vec<(PathBuf, Written)>) -> Result<Signer, Failure> {
     let key_path = dir.join(format!("private/{name}.key"));
@@ -111,7 +123,7 @@ fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.sync_all()
 }
 
-fn unfit(name: &str, error: &SignerError) -> Failure {
+pub(super) fn unfit(name: &str, error: &SignerError) -> Failure {
     Failure::refused("secure-boot-key", format!("private/{name}.key, secure-boot/{name}.crt"))
         .found(error)
         .next("bring back the pair that belongs together")

@@ -96,7 +96,7 @@ impl Command {
             text,
             &serde_json::json!({
                 "threshold": anchors.threshold, "signers": list, "former": former,
-                "anchors": digest, "written": written,
+                "anchors": digest, "fingerprint": digest.grouped(), "written": written,
             }),
         );
         Ok(())
