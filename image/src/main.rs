@@ -43,13 +43,14 @@ const MIB: u64 = 1 << 20;
 #[derive(Parser)]
 #[command(
     name = "cargo image",
+    bin_name = "cargo image",
     version,
     after_help = "\
 Examples:
   cargo image build --anchors site/anchors        unsigned UKI, manifest and SBOM in target/image
   cargo image sign --key site/private/db.key --certificate site/secure-boot/db.crt
                                                   signed UKI, ESP and disk image beside them
-  cargo image flash --to /dev/sdX                 the disk image onto a disk
+  cargo image flash --to /dev/sdX --erase         the disk image onto a disk
   cargo image lock --update                       newer kernel, TSS and stub of the same series
 
 Products that take long are kept in $XDG_CACHE_HOME/casemate (~/.cache/casemate) by content hash."

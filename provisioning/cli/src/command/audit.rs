@@ -28,16 +28,23 @@ const WAIT_ONCE: Duration = Duration::from_secs(3);
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Collects a box's log: verifies, stores and acknowledges block after block.
+    ///
+    /// Collects a box's log into files. Every block is checked against a checkpoint that is signed by the
+    /// key which the box's TPM quoted, before it is acknowledged; what is acknowledged the box may
+    /// overwrite. Start it again at any time: it goes on where it was.
     Follow(Follow),
     /// Verifies collected logs again, offline.
+    ///
+    /// Verifies every log under a directory: each block is read, the tree is built, the signed checkpoint
+    /// must agree.
     Verify(Verify),
     /// Shows the records of a collected log.
+    ///
+    /// Prints every record of the logs under a directory, one JSON document a line, after verifying them.
     Show(Show),
 }
 
-/// Collects a box's log into files. Every block is checked against a checkpoint that is signed by the
-/// key which the box's TPM quoted, before it is acknowledged; what is acknowledged the box may
-/// overwrite. Start it again at any time: it goes on where it was.
+/// Arguments of `casemate audit follow`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     casemate audit follow --site site --host alpha --client ~/.config/casemate/audit --into audit\n  \
@@ -53,8 +60,7 @@ pub struct Follow {
     once: bool,
 }
 
-/// Verifies every log under a directory: each block is read, the tree is built, the signed checkpoint
-/// must agree.
+/// Arguments of `casemate audit verify`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  casemate audit verify audit")]
 pub struct Verify {
@@ -62,7 +68,7 @@ pub struct Verify {
     directory: PathBuf,
 }
 
-/// Prints every record of the logs under a directory, one JSON document a line, after verifying them.
+/// Arguments of `casemate audit show`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  casemate audit show audit | jq 'select(.record.event.Item)'")]
 pub struct Show {

@@ -20,11 +20,13 @@ use crate::{
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Makes a key pair and says what to put into the bundle.
+    ///
+    /// Makes a P-256 key and a self-signed certificate for a client (an application, an operator, a
+    /// collector). Where both exist, nothing is changed and the same lines are printed.
     New(New),
 }
 
-/// Makes a P-256 key and a self-signed certificate for a client (an application, an operator, a
-/// collector). Where both exist, nothing is changed and the same lines are printed.
+/// Arguments of `casemate client new`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     casemate client new rails --out /etc/casemate\n  \

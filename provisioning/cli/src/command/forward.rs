@@ -10,9 +10,7 @@ use crate::{
     site::Site,
 };
 
-/// Gives the root from a box that serves to a listed box that has lost it (or keeps none), sealed to
-/// that one boot. Both must be under the same bundle; the giving box verifies the other one's quote,
-/// keys, firmware and image itself. No custodian is needed. A box that is open already is left alone.
+/// Arguments of `casemate forward`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     casemate forward --site site --from alpha --to beta --client ~/.config/casemate/ops")]

@@ -38,13 +38,24 @@ pub enum Command {
     #[command(subcommand)]
     Share(share::Command),
     /// Gives the root from a box that serves to one that lost it.
+    ///
+    /// Gives the root from a box that serves to a listed box that has lost it (or keeps none), sealed to
+    /// that one boot. Both must be under the same bundle; the giving box verifies the other one's quote,
+    /// keys, firmware and image itself. No custodian is needed. A box that is open already is left alone.
     Forward(forward::Command),
     /// Keys of applications, operators and collectors.
     #[command(subcommand)]
     Client(client::Command),
     /// Shows where a box stands.
+    ///
+    /// Asks a box where it stands. With a client that may monitor or operate: everything; without one: what
+    /// its request and its health say.
     Status(status::Command),
-    /// Sends a new image to boxes, one at a time.
+    /// Sends an image that the newest signed bundle lists to one box, or to all, one at a time.
+    ///
+    /// A box writes it to the ESP that does not run, starts it once, and keeps it when it has answered this
+    /// command; otherwise it goes back to the image of before by itself. A box that runs the image already
+    /// is passed over, so the same command goes on where it stopped.
     Update(update::Command),
     /// The audit log: collect it, verify it, read it.
     #[command(subcommand)]

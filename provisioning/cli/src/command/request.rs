@@ -25,15 +25,20 @@ use crate::{
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Asks a box over a fresh nonce and keeps its answer.
+    ///
+    /// Asks a box over a fresh nonce and keeps its answer. With --host the answer is verified first; with
+    /// --from it is kept as it is, for a box that no bundle lists yet.
     Fetch(Fetch),
     /// Shows what a request says, without believing it.
     Show(Show),
     /// Verifies a kept request against the site, offline.
+    ///
+    /// Verifies a kept request against the newest signed bundle: quote, event log, Secure Boot keys, image,
+    /// host record. Whether it is fresh can be told only by who chose the nonce (--nonce).
     Verify(Verify),
 }
 
-/// Asks a box over a fresh nonce and keeps its answer. With --host the answer is verified first; with
-/// --from it is kept as it is, for a box that no bundle lists yet.
+/// Arguments of `casemate request fetch`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     casemate request fetch --from 10.0.0.7 -o alpha.request\n  \
@@ -64,8 +69,7 @@ pub struct Show {
     file: PathBuf,
 }
 
-/// Verifies a kept request against the newest signed bundle: quote, event log, Secure Boot keys, image,
-/// host record. Whether it is fresh can be told only by who chose the nonce (--nonce).
+/// Arguments of `casemate request verify`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     casemate request verify alpha.request --site site --host alpha")]

@@ -8,8 +8,7 @@ use crate::{
     reach::{self, Reach},
 };
 
-/// Asks a box where it stands. With a client that may monitor or operate: everything; without one:
-/// what its request and its health say.
+/// Arguments of `casemate status`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     casemate status --site site --host alpha\n  \

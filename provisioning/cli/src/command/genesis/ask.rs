@@ -18,10 +18,7 @@ use crate::{
     words,
 };
 
-/// Asks for new shares of the root that is in use (other custodians, another threshold), or with
-/// --new-root for the next root, after a suspected disclosure. The present root and its shares stay in
-/// force until every custodian of the new ones has acknowledged and a bundle with their
-/// acknowledgements is pushed. Everybody who stays gets a new share.
+/// Arguments of `casemate genesis ask`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     casemate genesis ask --site site --drop cyd --add dan=age1…\n  \

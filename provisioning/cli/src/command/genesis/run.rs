@@ -15,9 +15,7 @@ use crate::{
     site,
 };
 
-/// Has a box make (or split anew) the root that the newest signed bundle asks for. The answer holds a
-/// share for each custodian, encrypted to them, and is quoted by the box's TPM. It may be run again
-/// until the bundle that names the root is in force; only the last answer counts then.
+/// Arguments of `casemate genesis run`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     casemate genesis run --site site --host alpha --client ~/.config/casemate/ops\n\n\

@@ -13,11 +13,7 @@ use crate::{
     site::{Site, Written},
 };
 
-/// Verifies a new box, writes its host record into the site's directory and builds the next bundle.
-/// The fingerprint is read from the console of the box itself: it is what tells the box from whoever
-/// answers in its place. The attestation key is challenged, the event log is replayed, and what else
-/// the firmware started is shown. For a box that is listed already, a changed PCR 7 (after a firmware
-/// update) is added.
+/// Arguments of `casemate host add`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     casemate host add alpha --site site --address 10.0.0.7 \\\n    \

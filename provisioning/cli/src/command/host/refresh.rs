@@ -15,10 +15,7 @@ use crate::{
     site::{Site, Written},
 };
 
-/// Fetches a request from a listed box whose firmware was updated, checks that endorsement and
-/// attestation key are the pinned ones and that Secure Boot is on under the site's keys, and shows in
-/// words what the firmware measured otherwise than when the box was listed. Then the new PCR 7 value
-/// stands beside the old one in its host record, and the next bundle is built.
+/// Arguments of `casemate host refresh`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     casemate host refresh alpha --site site\n  \

@@ -8,9 +8,7 @@ use crate::{
     site::Site,
 };
 
-/// Takes a box out of the site and builds the next bundle: it gets no root and no bundle any more. The
-/// box itself does not hear of it. If it may be in somebody's hands with its disk, it still starts as it
-/// was: see the runbook root-disclosed; if it may come back, `casemate host retire` it instead.
+/// Arguments of `casemate host remove`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  casemate host remove beta --site site\n\n\
     Then sign the bundle and push it.")]

@@ -8,9 +8,7 @@ use crate::{
     site::{Site, Written},
 };
 
-/// Marks a box as retired and builds the next bundle. As soon as the box hears of that bundle, it raises
-/// its counter, keeps no root and starts again: nothing that lies on its disk opens any more. Nothing
-/// undoes it but setting the box up anew. Where the box is lost for good: `casemate host remove`.
+/// Arguments of `casemate host retire`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  casemate host retire beta --site site\n\n\
     Then sign the bundle and push it, to the retired box as well.")]

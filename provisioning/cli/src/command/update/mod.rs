@@ -26,11 +26,7 @@ const BUSY: Duration = Duration::from_secs(120);
 /// How often it is asked again.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// Sends an image that the newest signed bundle lists to one box, or to all of them one at a time.
-///
-/// A box writes it to the ESP that does not run, starts it once, and keeps it when it has answered this
-/// command; otherwise it goes back to the image of before by itself. A box that runs the image already
-/// is passed over, so the same command goes on where it stopped.
+/// Arguments of `casemate update`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     casemate update target/image --site site --host alpha --client ~/.config/casemate/ops\n  \
