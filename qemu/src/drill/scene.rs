@@ -160,6 +160,12 @@ impl Scene {
             "IDENTITY" => format!("../people/{}.age", person()?),
             "SHARE" => share(&self.world.at("people"), person()?)?,
             "DISK" => format!("../machines/{}/disk.img", host()?),
+            // A file has no serial number: `flash` asks for its bytes.
+            "SERIAL" => {
+                let disk = self.world.machine(&host()?)?.path("disk.img");
+                fs::metadata(disk)?.len().to_string()
+            }
+            "BUNDLE" => newest_bundle(&self.world.at("site"))?,
             "ADDRESS" => self.world.address(&host()?)?,
             "EK" => self.ek.clone().context("no fingerprint on the console")?,
             // What custodians hear by voice: the signers' own tool prints it.
@@ -303,4 +309,13 @@ fn share(people: &Path, name: &str) -> Result<String> {
     found.sort();
     let file = found.pop().with_context(|| format!("{name} has no share file"))?;
     Ok(format!("../people/{file}"))
+}
+
+/// The newest bundle of the site's directory.
+fn newest_bundle(site: &Path) -> Result<String> {
+    let mut found: Vec<_> = fs::read_dir(site.join("bundles"))?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    found.sort();
+    Ok(format!("bundles/{}", found.pop().context("the site has no bundle")?))
 }
