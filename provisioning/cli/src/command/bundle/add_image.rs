@@ -60,13 +60,17 @@ impl Command {
             authenticode: manifest.authenticode,
         };
         let written = list(&site, &record)?;
+        let (next, bundle) = match written {
+            Written::Same => ("nothing was changed".to_owned(), serde_json::Value::Null),
+            Written::New | Written::Changed => super::build::after_change(&site, output),
+        };
         output.result(
             format_args!(
-                "{written} {}: image {}",
+                "{written} {}: image {}\n{next}",
                 site.path("images.toml").display(),
                 record.pcr11.short()
             ),
-            &serde_json::json!({ "image": record, "written": written }),
+            &serde_json::json!({ "image": record, "written": written, "bundle": bundle }),
         );
         Ok(())
     }

@@ -34,7 +34,7 @@ pub enum Command {
     /// Lists an image from its manifest.
     ///
     /// Adds an image to images.toml, from the manifest.json that its build wrote: the next bundle lists it,
-    /// and boxes that run it may unseal. Adding it again changes nothing.
+    /// and boxes that run it may unseal. Builds that bundle. Adding it again changes nothing.
     AddImage(add_image::Command),
     /// Says what is wrong with a site's files, and what to know.
     ///
