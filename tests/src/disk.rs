@@ -48,6 +48,12 @@ pub struct Faults {
 pub const EVERYWHERE: Range<u64> = 0..u64::MAX;
 
 impl TestDisk {
+    /// With these units on it, and zeros elsewhere.
+    #[must_use]
+    pub fn of(units: u64, content: BTreeMap<u64, Vec<u8>>) -> Self {
+        Self::with(units, content, Arc::default(), Power::default())
+    }
+
     /// A blank disk.
     #[must_use]
     pub fn blank(units: u64) -> Self {

@@ -118,6 +118,41 @@ impl Site {
         })
     }
 
+    /// Writes what its people must keep into `folder`: anchors, two signers' keys, custodians' secrets.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn write(&self, folder: &Path, secrets: &[[u8; 32]]) -> Result<()> {
+        fs::write(folder.join("anchors"), self.anchors.encode()?)?;
+        for signer in ["signer0", "signer1"] {
+            fs::copy(self.folder.path().join(signer), folder.join(signer))?;
+        }
+        fs::write(folder.join("custodians"), secrets.concat())?;
+        Ok(())
+    }
+
+    /// A site whose people kept what [`Self::write`] wrote; its clients are new.
+    ///
+    /// # Errors
+    /// The file system's, or the files are not these.
+    pub fn read(kept: &Path) -> Result<Self> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mut site = Self::new()?;
+        site.anchors = Anchors::decode(&fs::read(kept.join("anchors"))?)?;
+        for signer in ["signer0", "signer1"] {
+            let file = site.folder.path().join(signer);
+            fs::copy(kept.join(signer), &file)?;
+            // ssh-keygen takes no key that others can read.
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+            fs::remove_file(file.with_extension("pub"))?;
+        }
+        let secrets = fs::read(kept.join("custodians"))?;
+        let secrets =
+            secrets.chunks_exact(32).map(|secret| Ok(AgeIdentity::new(secret.try_into()?)));
+        site.custodians = secrets.collect::<Result<_>>()?;
+        Ok(site)
+    }
+
     /// A client's identity.
     ///
     /// # Panics

@@ -1,0 +1,608 @@
+//! A life in any order: bundles good and bad, genesis, shares, envelopes, reboots, other images, cleared
+//! TPMs, blank and older disks, power cuts. No sequence loses the root or opens what should be closed.
+#![allow(clippy::unwrap_used)] // a helper of a test may end it
+
+use std::collections::BTreeMap;
+
+use casemate_appliance::life::Refused;
+use casemate_core::phase::Phase;
+use casemate_formats::{
+    bundle::{
+        Bundle,
+        body::{Custodian, Next},
+    },
+    digest::Digest,
+    genesis::Answer,
+    share::{Message, seal::Contents, split},
+};
+use casemate_tests::{
+    disk::TestDisk,
+    life::{Boot, Measured, Rig, acknowledged, key, record},
+    power::{Cut, campaign},
+    recovery::{Shares, envelope, message},
+    swtpm::SoftTpm,
+    tpm_proxy::TpmProxy,
+};
+use proptest::{prelude::*, test_runner::Config};
+
+const UNLISTED: Measured =
+    Measured { secure_boot: b"the site's keys", sections: &[(".linux", b"another kernel")] };
+
+/// What happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// The next bundle: the same again, with a higher number.
+    Next,
+    /// One that asks for the next root.
+    AskRoot,
+    /// One that asks for the same root in other shares.
+    AskSplit,
+    /// One that names the newest genesis answer.
+    Name,
+    /// One that names the answer before.
+    NameFormer,
+    /// One by which this host keeps nothing, or keeps it again.
+    Unseal,
+    /// A signed one that must be refused.
+    Bad(Flaw),
+    Genesis,
+    /// Two custodians' shares of the split in force.
+    Shares,
+    /// One custodian's, twice; or such as must be refused.
+    BadShares(Spoilt),
+    /// The right root, if anybody knows it, with or without a pending one.
+    Envelope {
+        pending: bool,
+    },
+    Reboot,
+    /// Another image that no bundle lists.
+    RebootUnlisted,
+    ClearTpm,
+    BlankDisk,
+    /// The disk of some time ago.
+    OldDisk,
+    /// The power goes at the so-manieth event from here.
+    CutAfter(u8),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flaw {
+    Lower,
+    Fork,
+    OneSigner,
+    NotListed,
+    RootDropped,
+    MissingAck,
+    OtherRoot,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spoilt {
+    Once,
+    Flipped,
+    OtherBoot,
+    OtherBundle,
+    OtherRoot,
+    ForgedEnvelope,
+}
+
+const FLAWS: [Flaw; 7] = [
+    Flaw::Lower,
+    Flaw::Fork,
+    Flaw::OneSigner,
+    Flaw::NotListed,
+    Flaw::RootDropped,
+    Flaw::MissingAck,
+    Flaw::OtherRoot,
+];
+const SPOILT: [Spoilt; 6] = [
+    Spoilt::Once,
+    Spoilt::Flipped,
+    Spoilt::OtherBoot,
+    Spoilt::OtherBundle,
+    Spoilt::OtherRoot,
+    Spoilt::ForgedEnvelope,
+];
+
+/// One box, and what the people around it know.
+struct World {
+    rig: Rig,
+    on: Option<(Boot, TpmProxy)>,
+    measured: Measured,
+    /// The newest bundle that was taken.
+    newest: Option<Bundle>,
+    answers: Vec<(Answer, Bundle)>,
+    /// What custodians keep, by fingerprint and split.
+    shares: BTreeMap<(Digest, u32), Shares>,
+    /// A key of each generation of each established root, once seen.
+    keys: BTreeMap<(Digest, u32), [u8; 32]>,
+    /// Whether something that is sealed may open at the next boot.
+    may_open: bool,
+    old_disk: TestDisk,
+    /// Whether something was sealed or destroyed since `old_disk` was kept.
+    moved: bool,
+    history: Vec<Step>,
+}
+
+impl World {
+    fn new() -> Self {
+        let rig = Rig::new().unwrap();
+        let old_disk = rig.disk.copy();
+        let mut world = Self {
+            rig,
+            on: None,
+            measured: Measured::LISTED,
+            newest: None,
+            answers: Vec::new(),
+            shares: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            may_open: false,
+            old_disk,
+            moved: false,
+            history: Vec::new(),
+        };
+        world.boot();
+        world
+    }
+
+    fn boot(&mut self) {
+        // The cut of before may fall into the boot itself: then it is booted once more.
+        for _ in 0..2 {
+            self.on = None;
+            self.rig.power_cycle().unwrap();
+            let bus = self.rig.bus().unwrap();
+            let tpm = self.rig.enter(&bus.tcti(), self.measured);
+            let boot = tpm.and_then(|tpm| Ok(self.rig.open(tpm, self.measured)?));
+            match boot {
+                Ok(boot) => {
+                    self.on = Some((boot, bus));
+                    break;
+                }
+                Err(error) => assert!(self.rig.disk.power().is_off(), "{error}"),
+            }
+        }
+        let phase = self.phase();
+        if phase == Phase::Operational {
+            assert!(self.may_open, "{:?}: it opened what should be closed", self.history);
+            assert_eq!(self.measured.image(), Measured::LISTED.image());
+        }
+        self.invariants();
+    }
+
+    fn life(&mut self) -> &mut Boot {
+        &mut self.on.as_mut().expect("it is on").0
+    }
+
+    fn phase(&self) -> Phase {
+        self.on.as_ref().expect("it is on").0.life.phase()
+    }
+
+    fn in_force(&self) -> Option<Bundle> {
+        let boot = &self.on.as_ref().expect("it is on").0;
+        boot.life.bundle().map(|bundle| bundle.bundle().clone())
+    }
+
+    /// What holds at every moment.
+    fn invariants(&mut self) {
+        let (boot, _) = self.on.as_ref().expect("it is on");
+        let open = boot.life.phase() == Phase::Operational;
+        assert_eq!(boot.life.chain().is_some(), open, "{:?}: {}", self.history, boot.life.phase());
+        if self.measured.image() != Measured::LISTED.image() {
+            assert!(!open, "{:?}: an image that no bundle lists", self.history);
+        }
+        assert_eq!(boot.tpm.lockout_counter().unwrap_or(0), 0);
+        if !open {
+            return;
+        }
+        let bundle = boot.life.bundle().expect("an open box has a bundle");
+        let known = bundle.bundle().root.established.clone().expect("and a root");
+        for generation in 1..=known.generation {
+            let found = key(&boot.life, generation).expect("every generation opens");
+            let kept = *self.keys.entry((known.fingerprint, generation)).or_insert(found);
+            assert_eq!(kept, found, "{:?}: another root of generation {generation}", self.history);
+        }
+    }
+
+    /// What the signers build on.
+    fn base(&self) -> Bundle {
+        let boot = &self.on.as_ref().expect("it is on").0;
+        match (&self.newest, self.in_force()) {
+            (Some(newest), _) => {
+                let mut next = newest.clone();
+                next.site.seq += 1;
+                next
+            }
+            (None, Some(mut next)) => {
+                next.site.seq += 1;
+                next
+            }
+            (None, None) => self.rig.bundle(1, boot),
+        }
+    }
+
+    /// The box gets a bundle that it may take.
+    fn push(&mut self, bundle: Bundle) {
+        let envelope = self.rig.site.sign(&bundle).unwrap();
+        let (was_open, before) = (self.phase() == Phase::Operational, self.in_force());
+        match self.life().life.accept(&envelope) {
+            Ok(_) => {
+                assert_eq!(self.in_force().as_ref(), Some(&bundle));
+                self.newest = Some(bundle);
+                self.sealed();
+            }
+            Err(refused) => self.unchanged(&refused, was_open, before.as_ref()),
+        }
+    }
+
+    /// Something was kept, or destroyed, as the bundle in force has it.
+    fn sealed(&mut self) {
+        let keeps = self.in_force().is_some_and(|bundle| bundle.hosts[0].sealed);
+        self.moved = true;
+        // A bundle that is taken by a closed box leaves what may live.
+        self.may_open = keeps && (self.may_open || self.phase() == Phase::Operational);
+        let boot = &self.on.as_ref().expect("it is on").0;
+        // A pending first root is sealed as well; a bundle that names it opens it.
+        self.may_open |= keeps && boot.life.chain().is_none() && !self.answers.is_empty();
+    }
+
+    fn unchanged(&self, refused: &Refused, was_open: bool, before: Option<&Bundle>) {
+        if self.rig.disk.power().is_off() {
+            return;
+        }
+        let now = self.phase() == Phase::Operational;
+        assert_eq!(now, was_open, "{:?}: {} changed the phase", self.history, refused.code);
+        assert_eq!(self.in_force().as_ref(), before, "{:?}: {}", self.history, refused.code);
+    }
+
+    fn bad(&mut self, flaw: Flaw) {
+        let mut bundle = self.base();
+        let mut signers: &[usize] = &[0, 1];
+        let Some(in_force) = self.in_force() else { return };
+        match flaw {
+            Flaw::Lower if in_force.site.seq > 1 => bundle.site.seq = in_force.site.seq - 1,
+            Flaw::Fork => {
+                bundle.site.seq = in_force.site.seq;
+                bundle.site.issued += 1_000;
+            }
+            Flaw::OneSigner => signers = &[1],
+            Flaw::NotListed => bundle.hosts[0].pcr7[0] = Digest::ZERO,
+            Flaw::RootDropped if in_force.root.established.is_some() => {
+                bundle.root.established = None;
+                bundle.root.next = None;
+            }
+            Flaw::MissingAck if bundle.root.established.is_some() => {
+                bundle.root.established.as_mut().unwrap().acks.pop();
+            }
+            Flaw::OtherRoot if in_force.root.established.is_some() => {
+                bundle.root.established.as_mut().unwrap().fingerprint = Digest::sha256(b"other");
+            }
+            _ => return,
+        }
+        let envelope = self.rig.site.sign_by(&bundle, signers).unwrap();
+        let (was_open, writes) = (self.phase() == Phase::Operational, self.rig.disk.writes());
+        let result = self.life().life.accept(&envelope);
+        let refused = result.expect_err("a bad bundle was taken");
+        self.unchanged(&refused, was_open, Some(&in_force));
+        assert_eq!(self.rig.disk.writes(), writes, "{flaw:?} wrote");
+    }
+
+    fn genesis(&mut self) {
+        let asking = self.in_force();
+        if let Ok(answer) = self.life().life.genesis() {
+            let kept = Shares::of(&self.rig.site, &answer).unwrap();
+            self.shares.insert((answer.fingerprint, answer.split), kept);
+            self.answers.push((answer, asking.expect("a bundle asked")));
+            self.sealed();
+        }
+    }
+
+    /// The bundle that names an answer, as the tools build it: only what follows the newest one.
+    fn name(&mut self, back: usize) {
+        let Some(at) = self.answers.len().checked_sub(1 + back) else { return };
+        let (answer, asking) = self.answers[at].clone();
+        let mut bundle = self.base();
+        let known = bundle.root.established.clone();
+        let newest = known.as_ref().map_or((0, 0), |known| (known.generation, bundle.root.split));
+        let follows = (answer.generation, answer.split) > newest
+            && answer.generation <= newest.0 + 1
+            && (answer.generation > newest.0
+                || known.as_ref().is_some_and(|k| k.fingerprint == answer.fingerprint));
+        let chained = answer.wrapped.is_none()
+            || asking.root.established.as_ref().map(|k| k.fingerprint)
+                == known.as_ref().map(|k| k.fingerprint);
+        if !follows || !chained {
+            return;
+        }
+        let asked = asking.root.asked().unwrap();
+        bundle.root.custodians = asked.custodians.iter().cloned().collect();
+        (bundle.root.threshold, bundle.root.split) = (asked.threshold, answer.split);
+        bundle.root.next = None;
+        bundle.root.established =
+            Some(acknowledged(&self.rig.site, &answer, known.as_ref()).unwrap());
+        self.push(bundle);
+    }
+
+    fn ask(&mut self, root: bool) {
+        let mut bundle = self.base();
+        if bundle.root.established.is_none() {
+            return;
+        }
+        let highest = self.answers.iter().map(|(answer, _)| answer.split).max().unwrap_or(1);
+        let custodians: heapless::Vec<Custodian, 16> = bundle.root.custodians.clone();
+        let split = highest.max(bundle.root.split) + 1;
+        bundle.root.next = Some(Next { root, custodians, threshold: 2, split });
+        self.push(bundle);
+    }
+
+    fn of_split_in_force(&self) -> Option<(Bundle, &Shares)> {
+        let bundle = self.in_force()?;
+        let known = bundle.root.established.as_ref()?;
+        let shares = self.shares.get(&(known.fingerprint, bundle.root.split))?;
+        Some((bundle, shares))
+    }
+
+    fn bring(&mut self, messages: &[Message], right: bool) {
+        let (was_open, before) = (self.phase() == Phase::Operational, self.in_force());
+        match self.life().life.take(messages) {
+            Ok(taken) => {
+                assert!(right || taken.entered.is_none(), "{:?}: spoilt shares", self.history);
+                if taken.entered.is_some() || taken.pending {
+                    self.sealed();
+                }
+            }
+            Err(refused) => self.unchanged(&refused, was_open, before.as_ref()),
+        }
+        if !right && !self.rig.disk.power().is_off() {
+            assert_eq!(self.phase() == Phase::Operational, was_open);
+        }
+    }
+
+    fn two(&self) -> Option<(Bundle, Vec<Message>)> {
+        let (bundle, shares) = self.of_split_in_force()?;
+        let (boot, _) = self.on.as_ref()?;
+        let seal = |who| message(boot, &bundle, &Contents::Share(shares.share(who)));
+        let sealed = vec![seal(0), seal(2)];
+        Some((bundle, sealed))
+    }
+
+    fn spoilt(&mut self, how: Spoilt) {
+        let Some((bundle, mut two)) = self.two() else { return };
+        let (boot, _) = self.on.as_ref().expect("it is on");
+        match how {
+            Spoilt::Once => two[1] = two[0].clone(),
+            Spoilt::Flipped => two[1].sealed[60] ^= 2,
+            Spoilt::OtherBoot => two[1].boot.0[3] ^= 1,
+            Spoilt::OtherBundle => {
+                let mut other = bundle.clone();
+                other.site.seq += 1;
+                let shares = self.of_split_in_force().expect("as before").1;
+                two[1] = message(boot, &other, &Contents::Share(shares.share(2)));
+                two[1].bundle = bundle.digest();
+            }
+            Spoilt::OtherRoot => {
+                let asked = bundle.root.established_split().expect("a root");
+                let shares = split::split(&[9; 32], &asked).unwrap();
+                two = shares
+                    .into_iter()
+                    .map(|share| message(boot, &bundle, &Contents::Share(share)))
+                    .collect();
+            }
+            Spoilt::ForgedEnvelope => {
+                two = vec![message(boot, &bundle, &envelope(&[9; 32], Some(&[8; 32])))];
+            }
+        }
+        // What an earlier step left here may be what was missing: then one of the two is right.
+        let held = self.life().life.take(&[]).map_or(0, |taken| taken.held);
+        self.bring(&two, held > 0 && !matches!(how, Spoilt::OtherRoot | Spoilt::ForgedEnvelope));
+    }
+
+    fn forwarded(&mut self, pending: bool) {
+        let Some((bundle, shares)) = self.of_split_in_force() else { return };
+        let root = split::combine(&[shares.share(0), shares.share(1)]).unwrap();
+        let next = self.answers.iter().rev().find(|(answer, asking)| {
+            answer.wrapped.is_some() && asking.root.established == bundle.root.established
+        });
+        let next = next.filter(|_| pending).map(|(answer, _)| {
+            let shares = &self.shares[&(answer.fingerprint, answer.split)];
+            split::combine(&[shares.share(0), shares.share(1)]).unwrap()
+        });
+        let (boot, _) = self.on.as_ref().expect("it is on");
+        let sent = message(boot, &bundle, &envelope(&root, next.as_deref()));
+        self.bring(&[sent], true);
+    }
+
+    fn step(&mut self, step: Step) {
+        self.history.push(step);
+        match step {
+            Step::Next => {
+                let next = self.base();
+                self.push(next);
+            }
+            Step::AskRoot => self.ask(true),
+            Step::AskSplit => self.ask(false),
+            Step::Name => self.name(0),
+            Step::NameFormer => self.name(1),
+            Step::Unseal => {
+                let mut bundle = self.base();
+                bundle.hosts[0].sealed = !bundle.hosts[0].sealed;
+                self.push(bundle);
+            }
+            Step::Bad(flaw) => self.bad(flaw),
+            Step::Genesis => self.genesis(),
+            Step::Shares => {
+                if let Some((_, two)) = self.two() {
+                    self.bring(&two, true);
+                }
+            }
+            Step::BadShares(how) => self.spoilt(how),
+            Step::Envelope { pending } => self.forwarded(pending),
+            Step::Reboot => self.boot(),
+            Step::RebootUnlisted => {
+                self.measured = UNLISTED;
+                self.boot();
+            }
+            Step::ClearTpm => {
+                self.rig.soft.clear().unwrap();
+                self.may_open = false;
+                self.measured = Measured::LISTED;
+                self.boot();
+            }
+            Step::BlankDisk => {
+                self.rig.disk = TestDisk::blank(4096);
+                (self.may_open, self.moved) = (false, true);
+                self.boot();
+            }
+            Step::OldDisk => {
+                let now = self.rig.disk.copy();
+                self.rig.disk = std::mem::replace(&mut self.old_disk, now);
+                // Whatever was sealed after that copy has raised the counter beyond it.
+                self.may_open &= !self.moved;
+                self.moved = true;
+                self.boot();
+            }
+            Step::CutAfter(events) => {
+                let power = self.rig.disk.power();
+                power.cut_at(power.events().len() + usize::from(events), Cut::Lost);
+                return;
+            }
+        }
+        if self.rig.disk.power().is_off() {
+            // What was under way may or may not have been done.
+            self.may_open = !matches!(step, Step::ClearTpm | Step::BlankDisk);
+            self.moved = true;
+            self.boot();
+            let now = self.in_force();
+            if now.as_ref().map(|b| b.site.seq) > self.newest.as_ref().map(|b| b.site.seq) {
+                self.newest = now;
+            }
+        }
+        self.invariants();
+    }
+
+    /// Whatever happened: the newest bundle and k shares of its split bring the root back.
+    fn recover(mut self) {
+        self.measured = Measured::LISTED;
+        self.boot();
+        let Some(newest) = self.newest.clone() else { return };
+        if newest.root.established.is_none() {
+            return;
+        }
+        let mut last = newest;
+        last.site.seq += 1;
+        last.hosts[0].sealed = true;
+        let envelope = self.rig.site.sign(&last).unwrap();
+        let (boot, _) = self.on.as_mut().expect("it is on");
+        match boot.life.accept(&envelope) {
+            Ok(_) => {}
+            Err(refused) => {
+                // It was asleep while the root changed: its disk is flashed, as the runbook says.
+                let asleep = refused.code.slug() == "root-not-held";
+                assert!(asleep, "{:?}: {refused:?}", self.history);
+                self.may_open = false;
+                self.rig.disk = TestDisk::blank(4096);
+                self.boot();
+                self.life().life.accept(&envelope).unwrap();
+            }
+        }
+        if self.phase() != Phase::Operational {
+            let (_, two) = self.two().expect("custodians have every split that was named");
+            let taken = self.life().life.take(&two);
+            assert!(taken.is_ok(), "{:?}: {taken:?}", self.history);
+        }
+        assert_eq!(self.phase(), Phase::Operational, "{:?}: the root is lost", self.history);
+        self.invariants();
+        self.may_open = true;
+        self.boot();
+        assert_eq!(self.phase(), Phase::Operational, "{:?}: not sealed", self.history);
+        // And on another machine, from nothing.
+        (self.rig.disk, self.rig.soft) = (TestDisk::blank(4096), SoftTpm::blank().unwrap());
+        self.may_open = false;
+        self.boot();
+        last.site.seq += 1;
+        last.hosts = vec![record(self.life())];
+        self.push(last);
+        let (_, two) = self.two().expect("as before");
+        self.bring(&two, true);
+        assert_eq!(self.phase(), Phase::Operational, "{:?}: new hardware", self.history);
+        self.invariants();
+    }
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => Just(Step::Next),
+        2 => Just(Step::AskRoot),
+        1 => Just(Step::AskSplit),
+        4 => Just(Step::Name),
+        1 => Just(Step::NameFormer),
+        1 => Just(Step::Unseal),
+        3 => prop::sample::select(&FLAWS[..]).prop_map(Step::Bad),
+        4 => Just(Step::Genesis),
+        4 => Just(Step::Shares),
+        2 => prop::sample::select(&SPOILT[..]).prop_map(Step::BadShares),
+        2 => any::<bool>().prop_map(|pending| Step::Envelope { pending }),
+        2 => Just(Step::Reboot),
+        1 => Just(Step::RebootUnlisted),
+        2 => Just(Step::ClearTpm),
+        1 => Just(Step::BlankDisk),
+        1 => Just(Step::OldDisk),
+        3 => (0_u8..40).prop_map(Step::CutAfter),
+    ]
+}
+
+/// Sequences of one run of the tests; `CASEMATE_CAMPAIGN` makes it more.
+fn config() -> Config {
+    let seeds = campaign(16);
+    let cases = u32::try_from(seeds.end - seeds.start).unwrap_or(u32::MAX);
+    Config { cases, max_shrink_iters: 40, failure_persistence: None, ..Config::default() }
+}
+
+#[test]
+fn no_sequence_loses_the_root_or_opens_what_should_be_closed() {
+    let strategy = (any::<bool>(), prop::collection::vec(any_step(), 1..24));
+    proptest!(config(), |((established, steps) in strategy)| {
+        let mut world = World::new();
+        if established {
+            for step in [Step::Next, Step::Genesis, Step::Name] {
+                world.step(step);
+            }
+        }
+        for step in steps {
+            world.step(step);
+        }
+        world.recover();
+    });
+}
+
+#[test]
+fn every_pair_of_steps_in_either_order_ends_with_the_root_at_hand() {
+    const STEPS: [Step; 14] = [
+        Step::Next,
+        Step::AskRoot,
+        Step::AskSplit,
+        Step::Name,
+        Step::Unseal,
+        Step::Bad(Flaw::OtherRoot),
+        Step::Genesis,
+        Step::Shares,
+        Step::BadShares(Spoilt::Flipped),
+        Step::Envelope { pending: true },
+        Step::Reboot,
+        Step::RebootUnlisted,
+        Step::ClearTpm,
+        Step::OldDisk,
+    ];
+    // Walks through every ordered pair in few lives: after step i, step j, for all of them.
+    for (at, first) in STEPS.into_iter().enumerate() {
+        let mut world = World::new();
+        for step in [Step::Next, Step::Genesis, Step::Name] {
+            world.step(step);
+        }
+        for second in STEPS.into_iter().cycle().skip(at).take(STEPS.len()) {
+            world.measured = Measured::LISTED;
+            world.step(first);
+            world.step(second);
+        }
+        world.recover();
+    }
+}
