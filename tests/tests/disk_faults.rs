@@ -17,6 +17,7 @@ use casemate_tests::{
     disk::{EVERYWHERE, Faults, TestDisk},
     host::{Host, Options, Proxy},
     log::{Rig, SMALL, item},
+    whole::alarm,
 };
 use serde_json::json;
 
@@ -234,14 +235,17 @@ fn a_write_that_failed_leaves_every_account_as_it_was() {
         let batch = |client: &str| {
             runtime.block_on(log.record_all((0..50).map(|n| item(client, n)).collect()))
         };
-        for round in 0..120 {
-            if failing && round % 3 == 1 {
+        // Each block holds much of one client, and little of the box that closes it.
+        for _ in 0..60 {
+            batch("rails").expect("recorded");
+            batch("rails").expect("recorded");
+            if failing {
                 rig.disk.fail(true);
                 assert_eq!(batch("rails").unwrap_err(), AuditUnavailable::Disk);
                 rig.disk.fail(false);
                 thread::sleep(Duration::from_millis(110));
             }
-            batch("rails").expect("recorded");
+            runtime.block_on(log.record(alarm("test"))).expect("recorded");
         }
         let mut others = 0;
         while batch("jobs").is_ok() {
