@@ -251,7 +251,29 @@ fn take<const N: usize>(client: &mut UnixStream) -> io::Result<[u8; N]> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use super::*;
+    use crate::child::wait_until;
+
+    const BLOCK: usize = 64 * 1024;
+
+    fn disk(folder: &Path) -> (FaultyDisk, PathBuf) {
+        let (image, socket) = (folder.join("image"), folder.join("socket"));
+        std::fs::write(&image, vec![0; 4 * BLOCK]).expect("an image");
+        (FaultyDisk::start(&image, &socket).expect("serves"), image)
+    }
+
+    /// QEMU's own client.
+    fn client(folder: &Path, commands: &[&str]) -> Command {
+        let mut client = Command::new("qemu-io");
+        // With a cache, as a machine has it: flushed when it is told to.
+        client.args(["-f", "raw", "-t", "writeback"]);
+        commands.iter().for_each(|command| drop(client.args(["-c", command])));
+        client.arg(format!("nbd+unix:///?socket={}", folder.join("socket").display()));
+        client.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        client
+    }
 
     #[test]
     fn what_is_cached_is_read_where_it_overlaps() {
@@ -260,5 +282,51 @@ mod tests {
         overlay(&mut bytes, 10, 16, &[2; 6]);
         overlay(&mut bytes, 10, 18, &[3; 6]);
         assert_eq!(bytes, [1, 1, 0, 0, 0, 0, 2, 2]);
+    }
+
+    #[test]
+    fn what_was_flushed_stands_and_what_was_not_is_torn() {
+        let mut torn = 0;
+        for seed in 0..8 {
+            let folder = tempfile::tempdir().expect("a folder");
+            let (disk, image) = disk(folder.path());
+            let write = [
+                "write -P 7 0 64k",
+                "flush",
+                "write -P 9 64k 64k",
+                "read -P 9 64k 64k",
+                "sleep 60000",
+            ];
+            let mut client = client(folder.path(), &write).spawn().expect("qemu-io");
+            // The third write is cached once it was answered.
+            wait_until("the writes", Duration::from_secs(60), || {
+                disk.shared.state().cache.iter().any(|(offset, _)| *offset == BLOCK as u64)
+            })
+            .expect("written");
+            disk.cut(&mut Dice::new(seed)).expect("a cut");
+            client.kill().expect("ends");
+            client.wait().expect("ends");
+            let bytes = std::fs::read(&image).expect("the image");
+            assert!(bytes[..BLOCK].iter().all(|byte| *byte == 7), "flushed");
+            let kept = bytes[BLOCK..2 * BLOCK].iter().filter(|byte| **byte == 9).count();
+            assert!(kept.is_multiple_of(512) && bytes[2 * BLOCK..].iter().all(|byte| *byte == 0));
+            torn += usize::from(kept > 0 && kept < BLOCK);
+        }
+        assert!(torn > 0, "no write was torn");
+    }
+
+    #[test]
+    fn it_fails_when_it_is_told_to_and_works_again_and_keeps_what_it_has_in_peace() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (disk, image) = disk(folder.path());
+        let run = |command| client(folder.path(), &[command]).status().expect("qemu-io").success();
+        disk.misbehave(Faults { writes_fail: true, ..Faults::default() });
+        assert!(!run("write -P 3 0 4k"));
+        disk.misbehave(Faults { reads_fail: true, ..Faults::default() });
+        assert!(!run("read 0 4k"));
+        disk.misbehave(Faults::default());
+        assert!(run("write -P 3 0 4k") && run("read -P 3 0 4k"));
+        drop(disk);
+        assert_eq!(std::fs::read(image).expect("the image")[..4096], [3; 4096]);
     }
 }
