@@ -164,6 +164,17 @@ fn named(keyrings: &[Keyring], name: &Label) -> bool {
     keyrings.binary_search_by(|keyring| keyring.name.cmp(name)).is_ok()
 }
 
+/// Whether a gateway can be asked at all: it lies in a network of the host, or is link-local.
+#[cfg(any(feature = "sign", test))]
+pub(super) fn is_reachable(gateway: IpAddr, addresses: &[Prefix]) -> bool {
+    let link_local = matches!(gateway, IpAddr::V6(six) if six.is_unicast_link_local());
+    let inside = |prefix: &Prefix| {
+        prefix.address.is_ipv4() == gateway.is_ipv4()
+            && network_of(&Prefix { address: gateway, ..*prefix }) == network_of(prefix)
+    };
+    link_local || addresses.iter().any(inside)
+}
+
 fn network_of(prefix: &Prefix) -> IpAddr {
     let length = u32::from(prefix.length);
     match prefix.address {

@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Finding, compile::table};
 use crate::{
-    bundle::body::{EkTemplate, Host, Label, Network, Prefix},
+    bundle::{
+        body::{EkTemplate, Host, Label, Network, Prefix},
+        check::is_reachable,
+    },
     code::Code,
     digest::{Digest, Name},
 };
@@ -127,6 +130,15 @@ impl NetworkRecord {
             .iter()
             .filter_map(|text| prefix(&format!("{place}.addresses"), text, findings))
             .collect();
+        for gateway in self.gateways.iter().filter(|g| !is_reachable(**g, &addresses)) {
+            findings.push(Finding::new(
+                Code::Inconsistent,
+                format!("{place}.gateways"),
+                "a gateway in a network of the host's addresses",
+                gateway,
+                "correct the gateway, or the prefix length of the address",
+            ));
+        }
         let addresses = table(&format!("{place}.addresses"), addresses.into_iter(), findings);
         let gateways = table(&format!("{place}.gateways"), self.gateways.iter().copied(), findings);
         Some(Network { mac: mac?, vlan: self.vlan, addresses: addresses?, gateways: gateways? })

@@ -128,6 +128,25 @@ fn an_expected_box_is_named_until_its_host_record_is_there() {
 }
 
 #[test]
+fn a_gateway_outside_of_the_hosts_networks_is_found_before_anybody_signs() {
+    let with = |gateway: &str| {
+        let gateway = gateway.parse().unwrap();
+        codes(|sources| {
+            let host = sources.hosts.get_mut(&label("alpha")).unwrap();
+            host.network.addresses = vec!["10.0.0.7/24".to_owned(), "fd00::7/64".to_owned()];
+            host.network.gateways = vec![gateway];
+        })
+    };
+    assert_eq!(with("10.0.1.1"), ["inconsistent"]);
+    assert_eq!(with("fd00:1::1"), ["inconsistent"]);
+    let mut sources = sources();
+    let host = sources.hosts.get_mut(&label("alpha")).unwrap();
+    host.network.addresses = vec!["10.0.0.7/24".to_owned(), "fd00::7/64".to_owned()];
+    host.network.gateways = vec!["10.0.0.1".parse().unwrap(), "fe80::1".parse().unwrap()];
+    sources.compile().unwrap();
+}
+
+#[test]
 fn the_golden_source_compiles_to_the_golden_body() {
     crate::bundle::example::golden("source/bundle.body", &sources().bundle().encode());
 }
