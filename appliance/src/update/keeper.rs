@@ -233,7 +233,7 @@ impl Keeper {
                 self.db = None;
             }
             Err(error) => {
-                say(Word::Enrolled, format_args!("db, not taken by the firmware: {error}"))
+                say(Word::Enrolled, format_args!("db, not taken by the firmware: {error}"));
             }
         }
     }

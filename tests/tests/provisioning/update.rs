@@ -2,9 +2,13 @@
 
 use std::{fs, sync::Arc, thread, time::Duration};
 
-use casemate_formats::manifest::{FORMAT, File, Manifest, Signed};
+use casemate_formats::{
+    anchors::Anchors,
+    manifest::{FORMAT, File, Manifest, Signed},
+};
 use casemate_tests::{
     esps::{self, Esps, content},
+    firmware_log::FirmwareLog,
     host::Host,
 };
 use serde_json::json;
@@ -119,4 +123,32 @@ fn a_box_that_comes_back_with_the_image_of_before_ends_the_round() {
     esps.set_patience(Duration::ZERO);
     assert_eq!(update(&ops, &mut host, &esps, &["image2"]).refused(), "fell-back");
     assert_eq!(ops.on_host(&["status"], "ops").ok()["update"]["state"], "failed");
+}
+
+#[test]
+fn a_new_key_for_images_is_listed_with_the_pcr_7_that_follows_before_any_box_has_it() {
+    let ops = Ops::new().expect("a site");
+    let (host, _esps) = start(&ops);
+    let added = ops.on_site(&["site", "new-db"]).ok();
+    assert_eq!(added["certificates"], 2);
+
+    let anchors = Anchors::decode(&fs::read(ops.path("site/anchors")).expect("anchors"));
+    let later = FirmwareLog::boot(
+        &anchors.expect("sound"),
+        &esps::sections(1),
+        esps::image(1).authenticode,
+    );
+    assert_eq!(added["listed"][0]["pcr7"], json!(later.pcrs()[7]));
+    // What is known of the box as it runs says the same.
+    let refreshed = ops.on_site(&["host", "refresh", "alpha", "--yes"]).ok();
+    assert_eq!(refreshed["upcoming"], json!(later.pcrs()[7]));
+    assert_eq!(refreshed["listed"], json!([refreshed["pcr7"], refreshed["upcoming"]]));
+    // The box, which has the old db and old anchors, is still the site's, and takes the bundle.
+    assert_eq!(ops.bundle()["outcome"], "in-force");
+    assert_eq!(ops.on_host(&["status"], "ops").ok()["phase"], "operational");
+    // And the value of the first image that the new key signs.
+    let signed = ["host", "refresh", "alpha", "--yes", "--signed-by", "site/secure-boot/db.crt"];
+    let signed = ops.on_site(&signed).ok();
+    assert!(signed["upcoming"].is_string() && signed["upcoming"] != refreshed["upcoming"]);
+    drop(host);
 }

@@ -1,9 +1,25 @@
 //! `casemate host refresh`: a listed box after a firmware update. Its keys must be the pinned ones; what
 //! its firmware measured otherwise is told in words, and a person decides.
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use casemate_formats::{code::Code, digest::Digest, request::verify::Known};
+use casemate_formats::{
+    anchors::Anchors,
+    code::Code,
+    digest::Digest,
+    efi::{
+        signer::certificate_from_pem,
+        variable::{OWNER, Update},
+    },
+    request::{
+        eventlog::EventLog,
+        firmware::{SecureBoot, pcr7_with_db},
+        verify::Known,
+    },
+};
 
 use super::record::with_state;
 use crate::{
@@ -19,7 +35,8 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     casemate host refresh alpha --site site\n  \
-    casemate host refresh alpha --site site --drop-old\n\n\
+    casemate host refresh alpha --site site --drop-old\n  \
+    casemate host refresh alpha --site site --signed-by site/secure-boot/db-2.crt\n\n\
     Then sign the bundle, push it, and bring the root back: `casemate forward`, or k shares.")]
 pub struct Command {
     /// Its name within the site.
@@ -33,6 +50,9 @@ pub struct Command {
     /// List only the PCR 7 that the box has now: the old firmware is not put back.
     #[arg(long)]
     drop_old: bool,
+    /// List the PCR 7 of the first image by another key of the site's db, too: its certificate.
+    #[arg(long, value_name = "FILE.crt")]
+    signed_by: Option<PathBuf>,
     /// Do not ask before the record is written.
     #[arg(long)]
     yes: bool,
@@ -64,12 +84,21 @@ impl Command {
             record.pcr7 = vec![attested.pcr7()];
             record.boot_applications.retain(|app| attested.other_applications.contains(app));
         }
+        let upcoming = upcoming(&anchors, &request.event_log, self.signed_by.as_deref())?;
+        if let Some(upcoming) = upcoming {
+            // Of two there is room for: what is, and what will be.
+            record.pcr7.retain(|value| *value == attested.pcr7());
+            record.pcr7.push(upcoming);
+        }
         let before = listed.site.event_log(&name)?;
         let mut lines = event_words::difference(before.as_deref(), &request.event_log)?;
         let list = |values: &[Digest]| {
             values.iter().map(Digest::short).collect::<Vec<_>>().join("\n           ")
         };
         lines.push(format!("PCR 7 now  {}", attested.pcr7().short()));
+        if let Some(upcoming) = upcoming {
+            lines.push(format!("PCR 7 next {}: with the site's newest db", upcoming.short()));
+        }
         lines.push(format!("listed     {}", list(&old.pcr7)));
         lines.push(format!("to list    {}", list(&record.pcr7)));
         for gone in old.pcr7.iter().filter(|value| !record.pcr7.contains(value)) {
@@ -93,10 +122,39 @@ impl Command {
             format_args!("{text}\n{written} hosts/{name}.toml\n{next}"),
             &serde_json::json!({
                 "host": name, "written": written, "pcr7": attested.pcr7(), "listed": record.pcr7,
+                "upcoming": upcoming,
                 "difference": lines, "other_applications": attested.other_applications,
                 "phase": attested.claims.phase, "bundle": bundle,
             }),
         );
         Ok(())
     }
+}
+
+/// PCR 7 at the starts to come, where that is known to become another one: db is on its way to the
+/// site's newest, or the next image is signed by another key of it. The log was verified.
+fn upcoming(
+    anchors: &Anchors,
+    event_log: &[u8],
+    signed_by: Option<&Path>,
+) -> Result<Option<Digest>, Failure> {
+    let unreadable =
+        |error: String| Failure::refused(Code::EventLog.slug(), error).next("ask the box again");
+    let log = EventLog::parse(event_log).map_err(|error| unreadable(error.to_string()))?;
+    let state = SecureBoot::read(&log).map_err(|error| unreadable(error.to_string()))?;
+    let list = Update::parse(&anchors.db).map_err(|error| unreadable(error.to_string()))?.list;
+    let authority = match signed_by {
+        None => None,
+        Some(path) => {
+            let text = fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?;
+            let der = certificate_from_pem(&text)
+                .map_err(|error| Failure::refused("secure-boot-key", error.to_string()))?;
+            Some([&OWNER.0, &der[..]].concat())
+        }
+    };
+    if state.db == list && authority.is_none() {
+        return Ok(None);
+    }
+    let pcr7 = pcr7_with_db(&log, list, authority.as_deref());
+    pcr7.map(Some).map_err(|error| unreadable(error.to_string()))
 }
