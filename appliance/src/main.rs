@@ -21,14 +21,19 @@ use casemate_formats::audit::record::Stamp;
 /// How long the port waits for an address. Without one it opens all the same: addresses may come.
 const ADDRESS_PATIENCE: Duration = Duration::from_secs(5);
 
-fn main() -> ExitCode {
+/// Public for tests that put a fault beside it.
+pub fn main() -> ExitCode {
     // On anything but an appliance, mounting and rebooting would be harm.
     if std::process::id() != 1 {
         say(Word::Refused, "not-pid-1");
         return ExitCode::FAILURE;
     }
-    let Err(stop) = boot();
-    stop.stay()
+    // The clock of the boot starts here.
+    let _ = since_start();
+    power::keep(|| {
+        let Err(stop) = boot();
+        stop.stay()
+    })
 }
 
 fn boot() -> Result<Infallible, Stop> {

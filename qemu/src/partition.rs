@@ -90,3 +90,16 @@ pub fn flip(disk: &Path, name: &str, at: u64) -> Result<()> {
     file.write_all_at(&byte, partition.offset + at)?;
     Ok(())
 }
+
+/// Writes partition `name` of another disk over the one of this disk.
+///
+/// # Errors
+/// They differ in length, or a disk cannot be read or written.
+pub fn replace(disk: &Path, name: &str, from: &Path) -> Result<()> {
+    let (to, theirs) = (find(disk, name)?, find(from, name)?);
+    ensure!(to.length == theirs.length, "{name}: {} bytes over {}", theirs.length, to.length);
+    let mut bytes = vec![0; usize::try_from(theirs.length)?];
+    File::open(from)?.read_exact_at(&mut bytes, theirs.offset)?;
+    OpenOptions::new().write(true).open(disk)?.write_all_at(&bytes, to.offset)?;
+    Ok(())
+}

@@ -4,6 +4,7 @@ pub mod age;
 pub mod alone;
 pub mod calls;
 pub mod client;
+pub mod crash;
 pub mod crates;
 pub mod credential;
 pub mod disk;

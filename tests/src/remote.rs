@@ -1,7 +1,11 @@
 //! A box seen through its port, as operators and clients see it: asked, listed, provisioned, called.
 //! Serves a box without PID 1 and a machine in QEMU alike.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, PoisonError},
+};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use casemate_formats::{
@@ -223,10 +227,13 @@ impl Remote {
     pub fn genesis(&self) -> Result<Established> {
         let answer = self.genesis_answer()?;
         let mut acks = heapless::Vec::new();
+        let mut shares = Vec::new();
         for (custodian, file) in self.site.custodians.iter().zip(&answer.shares) {
             let share = ShareFile::decode(&custodian.decrypt(file)?)?;
             acks.push(share.share.ack()).map_err(|_| anyhow!("few custodians"))?;
+            shares.push(share.share);
         }
+        *self.site.shares.lock().unwrap_or_else(PoisonError::into_inner) = shares;
         ensure!(acks.len() == self.site.custodians.len(), "a share for each custodian");
         Ok(Established {
             generation: answer.generation,

@@ -7,6 +7,7 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::{Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -28,8 +29,10 @@ use casemate_formats::{
         variable::{self, Variable},
     },
     measure,
+    share::split::{self, Share},
 };
 use tempfile::TempDir;
+use zeroize::Zeroizing;
 
 use crate::{age::AgeIdentity, identity::Identity};
 
@@ -72,6 +75,8 @@ pub struct Site {
     pub stranger: Identity,
     /// By position.
     pub custodians: Vec<AgeIdentity>,
+    /// What the last genesis gave them.
+    pub shares: Mutex<Vec<Share>>,
 }
 
 impl Site {
@@ -114,6 +119,7 @@ impl Site {
             clients: clients.collect::<Result<_>>()?,
             stranger: Identity::new("stranger")?,
             custodians: custodians.collect::<Result<_>>()?,
+            shares: Mutex::default(),
             folder,
         })
     }
@@ -151,6 +157,15 @@ impl Site {
             secrets.chunks_exact(32).map(|secret| Ok(AgeIdentity::new(secret.try_into()?)));
         site.custodians = secrets.collect::<Result<_>>()?;
         Ok(site)
+    }
+
+    /// The root, as all custodians together could have it: for tests that look for it where it must not be.
+    ///
+    /// # Errors
+    /// There was no genesis.
+    pub fn root(&self) -> Result<Zeroizing<[u8; 32]>> {
+        let shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        split::combine(&shares).map_err(|error| anyhow!("{error}"))
     }
 
     /// A client's identity.

@@ -68,10 +68,7 @@ pub(super) fn account(
     if crash.count > 0 {
         let forget = move || {
             thread::sleep(QUIET);
-            let Ok(state) = State::open(blocks) else { return };
-            if state.write_crash(&CrashSector::default()).is_ok() {
-                keep(state.crash_marker(CrashSector::default()));
-            }
+            forget(blocks);
         };
         let builder = thread::Builder::new().name("crash".into()).stack_size(STACK_BYTES);
         // Without the thread the count stays: a word too many at the next crash.
@@ -80,6 +77,52 @@ pub(super) fn account(
     Ok(crash)
 }
 
+/// This boot has lived long enough: the count starts again, on the disk and for a panic to come.
+fn forget(blocks: Arc<dyn Blocks>) {
+    let Ok(state) = State::open(blocks) else { return };
+    if state.write_crash(&CrashSector::default()).is_ok() {
+        keep(state.crash_marker(CrashSector::default()));
+    }
+}
+
 fn keep(marker: Marker) {
     *MARKER.lock().unwrap_or_else(PoisonError::into_inner) = Some(marker);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::disk::Disk;
+
+    #[test]
+    fn crashes_count_power_cuts_do_not_and_a_long_life_forgets_them() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let disk = || -> Arc<dyn Blocks> {
+            Arc::new(Disk::file(&folder.path().join("state"), 4096).expect("a disk"))
+        };
+        let boot = |fired| {
+            let state = State::open(disk()).expect("state");
+            account(&state, disk(), fired).expect("counted")
+        };
+        let panic = |uptime_s| {
+            let marker = MARKER.lock().unwrap_or_else(PoisonError::into_inner);
+            marker.as_ref().expect("a boot").panicked(uptime_s);
+        };
+        assert_eq!(boot(false).count, 0);
+        for _ in 0..10 {
+            assert_eq!(boot(false).count, 0, "a power cut");
+        }
+        panic(5);
+        assert_eq!((boot(false).count, boot(false).count), (1, 1), "a power cut after a panic");
+        assert_eq!(boot(true).count, 2, "the watchdog's reset");
+        panic(5);
+        assert!(boot(false).looping());
+        assert!(boot(false).looping(), "a power cut opens nothing");
+        forget(disk());
+        assert_eq!(boot(false).count, 0);
+        panic(5);
+        assert_eq!(boot(false).count, 1, "the next one is the first again");
+        panic(601);
+        assert_eq!(boot(false).count, 0, "a panic after ten minutes is none of a loop");
+    }
 }

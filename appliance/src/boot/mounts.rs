@@ -14,7 +14,6 @@ use super::{Refusal, Stop, crash};
 use crate::{
     platform::{
         console::{Word, say},
-        power,
         watchdog::{self, Watchdog},
     },
     pulse,
@@ -53,7 +52,6 @@ impl Mounted {
         mount_all()?;
         let _ = fs::write(PRINTK.0, PRINTK.1);
         say(Word::Start, format_args!("Casemate {}", env!("CARGO_PKG_VERSION")));
-        power::start();
         crash::install_hook();
         pulse::BOOT.waits();
         let watchdog = watchdog::start(Path::new(WATCHDOG));

@@ -3,7 +3,10 @@
 
 use std::{fs::File, io, os::fd::AsRawFd as _};
 
-use nix::libc;
+use nix::{
+    libc,
+    unistd::{ForkResult, Pid},
+};
 
 mod ioctl {
     use nix::libc;
@@ -73,4 +76,23 @@ pub fn drop_capabilities() -> io::Result<()> {
     // through the call and have C layout.
     let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr()) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Splits off a process that runs `child` and nothing after it. Called while there is one thread.
+pub fn fork(child: impl FnOnce()) -> io::Result<Pid> {
+    // SAFETY: the caller has one thread, so no lock is held by another one, and the child may go on as
+    // the parent would.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => {
+            child();
+            std::process::abort()
+        }
+    }
+}
+
+/// Ends the process, all threads of it at once, and runs nothing more of it.
+pub fn exit(code: i32) -> ! {
+    // SAFETY: never comes back, so nothing that another thread or a destructor relies on is used again.
+    unsafe { libc::_exit(code) }
 }

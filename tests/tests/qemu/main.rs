@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod boots;
+mod crashes;
 mod disks;
 mod firmware;
 mod fixture;
+mod memory;
 mod network;
 mod power;
 mod tpms;
