@@ -117,6 +117,8 @@ impl Demo {
 /// It does not come up.
 pub fn first_boot(world: &mut World, host: &str) -> Result<String> {
     let folder = world.at("machines").join(host);
+    // An earlier demo may have kept its machine, or been stopped beside it.
+    Machine::switch_off(&folder);
     let _ = fs::remove_dir_all(&folder);
     let disk = world.image("disk.img");
     let machine = world.place(host, &folder, &disk)?;

@@ -192,6 +192,14 @@ impl Machine {
         }
     }
 
+    /// Switches off whatever machine still runs in `folder`, whoever started it.
+    pub fn switch_off(folder: &Path) {
+        if let Ok(mut monitor) = Monitor::connect(&folder.join("monitor.sock")) {
+            // It hangs up instead of answering.
+            let _ = monitor.run("quit", &json!({}));
+        }
+    }
+
     /// The reset button.
     ///
     /// # Errors

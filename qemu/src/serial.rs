@@ -60,7 +60,7 @@ impl Serial {
             }
             if Instant::now() >= end {
                 bail!(
-                    "expected {} on the console within {} s; its last lines:\n{}",
+                    "expected {} on the console within {} s (is this machine busy?); its last lines:\n{}",
                     words.join(" or "),
                     limit.as_secs(),
                     tail(&text, 25)

@@ -70,6 +70,23 @@ pub fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }
 
+/// As [`output`], but what it says on standard error while it runs is shown.
+///
+/// # Errors
+/// It fails; it has said why.
+pub fn shown_output(command: &mut Command) -> Result<String> {
+    let shown = shown(command);
+    let done = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("{shown}: does not start"))?;
+    if !done.status.success() {
+        bail!("{shown}: {}\n{}", done.status, String::from_utf8_lossy(&done.stdout));
+    }
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
 /// Runs a command that must be refused (exit code 1) and gives what it said on standard error.
 ///
 /// # Errors
@@ -89,6 +106,7 @@ pub fn refused(command: &mut Command) -> Result<String> {
 pub fn shown(command: &Command) -> String {
     let program = PathBuf::from(command.get_program());
     let name = program.file_name().map(OsStr::to_string_lossy).unwrap_or_default().into_owned();
+    let name = name.replace("casemate-image", "cargo image");
     command.get_args().fold(name, |line, argument| {
         let argument = argument.to_string_lossy();
         if argument.contains(' ') {

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// A boot under TCG beside other work: far longer than any takes.
-pub const BOOT: Duration = Duration::from_secs(180);
+pub const BOOT: Duration = casemate_qemu::world::BOOT;
 
 /// An image built for a throwaway site.
 pub struct Built {
