@@ -10,13 +10,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use casemate_formats::{anchors::Anchors, manifest::Manifest};
+use casemate_formats::{anchors::Anchors, digest::Digest, manifest::Manifest};
 use casemate_qemu::{
     machine::{Hardware, Machine, copy_sparse},
     tools::{self, Tools},
 };
 
 use crate::{
+    client::Answer,
     remote::Remote,
     site::{HOST, PII, Site},
 };
@@ -76,6 +77,17 @@ impl Built {
         tools::output(&mut sign)?;
         let manifest = Manifest::parse(&fs::read_to_string(folder.join("manifest.json"))?)?;
         Ok(Self { folder: folder.to_owned(), manifest })
+    }
+
+    /// Another image that does the same: the firmware with a byte behind its last section.
+    ///
+    /// # Errors
+    /// As [`Self::image`].
+    pub fn second(site: &Site, folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder)?;
+        let init = folder.join("init");
+        fs::write(&init, [Self::firmware()?, vec![0]].concat())?;
+        Self::with_init(site, folder, Some(&init))
     }
 
     /// The firmware that images are built with.
@@ -160,6 +172,33 @@ impl Box {
             std::thread::sleep(Duration::from_millis(5));
         }
         anyhow::bail!("no 200 of /readyz; console:\n{}", self.machine.serial.text())
+    }
+
+    /// Has the bundle in force list `image` as well.
+    ///
+    /// # Errors
+    /// The box refuses it.
+    pub fn list_image(&mut self, image: &Built) -> Result<()> {
+        let mut bundle = self.remote.bundle.clone().context("a bundle")?;
+        bundle.site.seq += 1;
+        let listed = image.manifest.image().context("a signed image")?;
+        ensure!(bundle.images.push(listed).is_ok(), "four images are listed already");
+        self.remote.accept(bundle)?;
+        Ok(())
+    }
+
+    /// Sends an image; the answer comes when the other ESP holds it.
+    ///
+    /// # Errors
+    /// The network's.
+    pub fn put_image(&self, image: &Built) -> Result<Answer> {
+        let esp = fs::read(image.folder.join("esp.img"))?;
+        let digest = format!("sha-256=:{}:", base64(&Digest::sha256(&esp).0));
+        let headers =
+            [("Content-Type", "application/octet-stream"), ("Content-Digest", digest.as_str())];
+        // TLS, hashing and the disk of 64 MiB under TCG.
+        let client = self.remote.client("operate")?.with_patience(BOOT);
+        client.connect()?.send("PUT", "/v1/image", &headers, Some(&esp))
     }
 
     /// Encrypts `plaintext` for a row of the throwaway site's column.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use casemate_formats::api::Status;
+use casemate_formats::api::{ImageTaken, Status};
 use casemate_qemu::{
     fault::{self, Campaign, Sums},
     machine::Hardware,
@@ -80,6 +80,7 @@ fn figures() -> Result<()> {
     let status: Status = machine.remote.client("monitor")?.get("/v1/status")?.ok()?;
     ensure!(status.phase == "operational", "{}", status.phase);
     keep("idle_rss_kib", status.resident_kib.into());
+    keep("update_s", json!((update(&mut machine, folder)?.as_secs_f64() * 10.0).round() / 10.0));
     machine.machine.cut();
 
     keep("min_memory_mib", min_memory(&machine, folder)?.into());
@@ -117,6 +118,25 @@ fn boot(machine: &mut Box) -> Result<Boot> {
     let pid1 = Instant::now();
     let pid1_to_ready = machine.wait_ready(pid1)?;
     Ok(Boot { pid1_to_ready, power_to_ready: power.elapsed() })
+}
+
+/// From the first byte of a new image to its commit by the first answered request, on a running box.
+fn update(machine: &mut Box, folder: &Path) -> Result<Duration> {
+    let second = Built::second(&machine.remote.site, &folder.join("second-image"))?;
+    machine.list_image(&second)?;
+    let started = Instant::now();
+    machine.put_image(&second)?.ok::<ImageTaken>()?;
+    machine.machine.serial.wait("casemate: trial this image", BOOT)?;
+    machine.machine.serial.wait("casemate: ready", BOOT)?;
+    while started.elapsed() < BOOT {
+        let asked = machine.remote.client("monitor")?.get("/v1/status");
+        let status = asked.and_then(|answer| answer.ok::<Status>());
+        if status.is_ok_and(|s| s.image == second.manifest.pcr11 && s.update.state == "none") {
+            return Ok(started.elapsed());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    bail!("the image was not committed; console:\n{}", machine.machine.serial.text())
 }
 
 fn median(times: impl Iterator<Item = Duration>) -> Duration {

@@ -7,11 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use casemate_formats::{
     api::{ImageTaken, Status},
     bundle::Bundle,
-    digest::Digest,
     efi::partition::{ESP_A, ESP_B},
 };
 use casemate_qemu::{
@@ -19,7 +17,6 @@ use casemate_qemu::{
     partition,
 };
 use casemate_tests::{
-    client::Answer,
     machine::{BOOT, Box, Built},
     site::Site,
 };
@@ -35,19 +32,18 @@ fn variant(name: &str, init: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Built {
     Built::with_init(&fixture().machine.remote.site, &folder, Some(&file)).unwrap()
 }
 
-/// The same firmware with a byte behind its last section: another image that does the same.
+/// Another image that does the same.
 fn second() -> &'static Built {
     static SECOND: OnceLock<Built> = OnceLock::new();
-    SECOND.get_or_init(|| variant("second-image", |init| [init, vec![0]].concat()))
+    let site = &fixture().machine.remote.site;
+    SECOND.get_or_init(|| Built::second(site, &fresh("second-image")).unwrap())
 }
 
 /// A box of the fixture whose bundle lists `image` too, serving.
 fn listing(name: &str, image: &Built) -> Box {
     let mut machine = copy(name, Hardware::default());
     machine.power_cycle().unwrap();
-    let mut bundle = next(&machine);
-    bundle.images.push(image.manifest.image().unwrap()).unwrap();
-    machine.remote.accept(bundle).unwrap();
+    machine.list_image(image).unwrap();
     machine
 }
 
@@ -57,19 +53,9 @@ fn next(machine: &Box) -> Bundle {
     bundle
 }
 
-fn put(machine: &Box, image: &Built) -> anyhow::Result<Answer> {
-    let esp = image.esp()?;
-    let digest = format!("sha-256=:{}:", STANDARD.encode(Digest::sha256(&esp).0));
-    let headers =
-        [("Content-Type", "application/octet-stream"), ("Content-Digest", digest.as_str())];
-    // TLS, hashing and the disk of 64 MiB under TCG.
-    let client = machine.remote.client("operate")?.with_patience(BOOT);
-    client.connect()?.send("PUT", "/v1/image", &headers, Some(&esp))
-}
-
 /// Sends it; the box starts again.
 fn update(machine: &mut Box, image: &Built) {
-    let taken: ImageTaken = put(machine, image).unwrap().ok().unwrap();
+    let taken: ImageTaken = machine.put_image(image).unwrap().ok().unwrap();
     assert_eq!((taken.image, taken.esp.as_str()), (image.manifest.pcr11, "B"));
     machine.machine.serial.wait("casemate: reboot", BOOT).unwrap();
 }
@@ -107,14 +93,12 @@ fn an_image_is_updated_and_the_one_that_a_bundle_drops_is_dead_with_its_old_disk
     copy_sparse(&machine.machine.path("disk.img"), &old_disk).unwrap();
     machine.power_cycle().unwrap();
 
-    let started = Instant::now();
     update(&mut machine, second());
     machine.machine.serial.wait("casemate: trial this image", BOOT).unwrap();
     serves(&mut machine);
     let ready = machine.remote.nobody().unwrap().get("/readyz").unwrap();
     assert!(String::from_utf8_lossy(&ready.body).contains("\"trial\""));
     committed(&mut machine);
-    println!("update_s {:.1}", started.elapsed().as_secs_f64());
     // Without hands it starts from now on, also after a power cut.
     machine.power_cycle().unwrap();
     let now = status(&machine);
@@ -170,9 +154,7 @@ fn an_image_that_panics_or_does_not_open_the_root_is_left_for_the_one_of_before(
     let now = status(&machine);
     assert_eq!((now.image, now.update.state.as_str()), (fixture().built.manifest.pcr11, "failed"));
 
-    let mut bundle = next(&machine);
-    bundle.images.push(closed.manifest.image().unwrap()).unwrap();
-    machine.remote.accept(bundle).unwrap();
+    machine.list_image(&closed).unwrap();
     update(&mut machine, &closed);
     machine.machine.serial.wait("casemate: trial this image's root does not open", BOOT).unwrap();
     machine.machine.serial.wait("did not stay", BOOT).unwrap();
@@ -199,7 +181,7 @@ fn the_power_goes_while_an_image_comes_is_written_or_is_committed() {
         // On the way in and while it is written; around the restart; around the commit.
         if status(&machine).image == images[0] {
             std::thread::scope(|scope| {
-                scope.spawn(|| drop(put(&machine, second())));
+                scope.spawn(|| drop(machine.put_image(second())));
                 // The console is read by whoever has the machine.
                 let log = machine.machine.path("console.log");
                 let end = Instant::now() + BOOT;
