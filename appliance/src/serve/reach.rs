@@ -67,8 +67,7 @@ pub fn reach_at_boot(life: &Life) -> Reach {
     let Some(verified) = life.bundle() else { return Reach::default_at(DEFAULT_PORT) };
     let (bundle, port) = (verified.bundle(), verified.bundle().service.port);
     let listed = life.host().map(|host| host.network.clone());
-    let among = bundle.expected.iter().map(|expected| &expected.network);
-    match listed.or_else(|| network::expected(among)) {
+    match listed.or_else(|| network::expected(&bundle.expected)) {
         Some(network) => Reach { network, port },
         None => Reach::default_at(port),
     }

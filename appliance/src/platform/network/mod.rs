@@ -22,7 +22,7 @@ use std::{
 
 use casemate_core::overlap::{Connected, Overlap, Turn};
 use casemate_formats::{
-    bundle::body::{Network as Settings, Prefix},
+    bundle::body::{Expected, Network as Settings, Prefix},
     state::Reach,
 };
 
@@ -107,16 +107,16 @@ pub fn start(reach: Reach) -> io::Result<Network> {
 /// The settings of an expected box: those with the hardware address of one of this machine's
 /// interfaces. Waits for the interface a while.
 #[must_use]
-pub fn expected<'a>(among: impl Iterator<Item = &'a Settings> + Clone) -> Option<Settings> {
+pub fn expected(among: &[Expected]) -> Option<Settings> {
     let begun = Instant::now();
     let mut netlink = Netlink::open().ok()?;
     loop {
         let here = netlink.interfaces().unwrap_or_default();
-        let is_here = |of: &&Settings| here.iter().any(|i| of.mac == Some(i.mac));
-        if let Some(found) = among.clone().find(is_here) {
-            return Some(found.clone());
+        let is_here = |of: &&Expected| here.iter().any(|i| of.network.mac == Some(i.mac));
+        if let Some(found) = among.iter().find(is_here) {
+            return Some(found.network.clone());
         }
-        if among.clone().next().is_none() || begun.elapsed() > INTERFACE_PATIENCE {
+        if among.is_empty() || begun.elapsed() > INTERFACE_PATIENCE {
             return None;
         }
         thread::sleep(Duration::from_millis(20));
