@@ -32,7 +32,9 @@ struct Inner {
     kept: Vec<Kept>,
     /// VLAN interfaces that were made, by their owner.
     vlans: Vec<(Owner, u32)>,
-    /// The default routes as they are laid: IPv4, IPv6.
+    /// Default routes that could be laid, in order of choice: IPv4, IPv6.
+    wanted: [Vec<Route>; 2],
+    /// Those that are.
     laid: [Option<Route>; 2],
 }
 
@@ -56,6 +58,7 @@ impl Table {
             preferred: 0,
             kept: Vec::new(),
             vlans: Vec::new(),
+            wanted: [Vec::new(), Vec::new()],
             laid: [None; 2],
         };
         Self { inner: Mutex::new(inner), changed: Condvar::new() }
@@ -198,31 +201,44 @@ impl Inner {
             for kept in &self.kept {
                 let _ = self.netlink.add_address(kept.interface, kept.prefix);
             }
+            self.wanted = [Vec::new(), Vec::new()];
             self.laid = [None; 2];
         }
         self.lay_routes();
     }
 
+    /// Lays the first route of each family that the kernel takes, the preferred owner's before others':
+    /// a gateway outside of every network leaves the former one in use.
     fn lay_routes(&mut self) {
         for (family, v4) in [true, false].into_iter().enumerate() {
             let route = |kept: &Kept| Some((kept.interface, kept.gateway?));
-            let of_family = |(_, gateway): &Route| gateway.is_ipv4() == v4;
             let all = || self.kept.iter().filter(|kept| kept.prefix.address.is_ipv4() == v4);
             let preferred = all().filter(|kept| kept.owner == self.preferred);
-            let wanted = preferred.chain(all()).filter_map(route).find(of_family);
-            let before = self.laid[family];
-            if before == wanted {
+            let wanted: Vec<Route> = preferred.chain(all()).filter_map(route).collect();
+            if self.wanted[family] == wanted {
                 continue;
             }
-            if let Some((interface, gateway)) = before {
+            let refused = |(_, gateway): &Route, error: io::Error| {
+                say(Word::Network, format_args!("no route by {gateway}: {error}"));
+            };
+            let before = self.laid[family].take();
+            for (interface, gateway) in &wanted {
+                if before == Some((*interface, *gateway)) {
+                    self.laid[family] = before;
+                    break;
+                }
+                match self.netlink.set_default_route(*interface, *gateway) {
+                    Ok(()) => {
+                        self.laid[family] = Some((*interface, *gateway));
+                        break;
+                    }
+                    Err(error) => refused(&(*interface, *gateway), error),
+                }
+            }
+            if let Some((interface, gateway)) = before.filter(|_| self.laid[family] != before) {
                 let _ = self.netlink.delete_default_route(interface, gateway);
             }
-            self.laid[family] = wanted;
-            if let Some((interface, gateway)) = wanted
-                && let Err(error) = self.netlink.set_default_route(interface, gateway)
-            {
-                say(Word::Network, format_args!("no route by {gateway}: {error}"));
-            }
+            self.wanted[family] = wanted;
         }
     }
 }
