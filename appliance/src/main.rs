@@ -1,4 +1,5 @@
-//! PID 1: the boot story. Each line is a room's work; what may follow what is held by the types.
+//! The boot story of the appliance, a process under PID 1 (`power`). Each line is a room's work; what may
+//! follow what is held by the types.
 
 mod processor;
 

@@ -1,5 +1,5 @@
 //! What the serving threads give up before the port opens. Threads that were started earlier keep
-//! what their one job needs: power (reboot), network (addresses), the TPM's owner, the log's writer.
+//! what their one job needs: network (addresses), the TPM's owner, the log's writer.
 
 use std::io;
 
