@@ -68,7 +68,7 @@ impl Dice {
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -78,7 +78,7 @@ impl Dice {
 
     /// 0 to `sides` - 1.
     pub fn roll(&mut self, sides: u64) -> u64 {
-        self.next() % sides
+        self.number() % sides
     }
 
     /// Any way to leave a write behind.
@@ -87,8 +87,8 @@ impl Dice {
             0 => Cut::Lost,
             1 => Cut::First,
             2 => Cut::ButFirst,
-            3..5 => Cut::Sectors(self.next()),
-            5..7 => Cut::Large(self.next()),
+            3..5 => Cut::Sectors(self.number()),
+            5..7 => Cut::Large(self.number()),
             _ => Cut::Whole,
         }
     }

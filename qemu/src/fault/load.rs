@@ -32,7 +32,7 @@ pub(super) struct Load {
 impl Load {
     /// Starts them; `ids` begins the ids of their requests. With `push` a bundle is signed beforehand and
     /// pushed beside them.
-    pub(super) fn start(world: &World, ids: String, push: bool) -> Result<Self> {
+    pub(super) fn start(world: &World, ids: &str, push: bool) -> Result<Self> {
         let pushing = push.then(|| bundle(world)).transpose()?;
         let mut clients = Vec::new();
         for client in 0..CLIENTS {

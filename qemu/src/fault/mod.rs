@@ -170,7 +170,7 @@ impl Campaign {
         }
         let after = self.dice.roll(LOAD_MS);
         let push = self.dice.roll(3) == 0;
-        let load = Load::start(&self.world, self.answered.next_ids(), push)?;
+        let load = Load::start(&self.world, &self.answered.next_ids(), push)?;
         std::thread::sleep(Duration::from_millis(after));
         self.tear()?;
         *since = Instant::now();
