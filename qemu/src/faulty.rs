@@ -269,7 +269,9 @@ mod tests {
         let mut client = Command::new("qemu-io");
         // With a cache, as a machine has it: flushed when it is told to.
         client.args(["-f", "raw", "-t", "writeback"]);
-        commands.iter().for_each(|command| drop(client.args(["-c", command])));
+        for command in commands {
+            client.args(["-c", command]);
+        }
         client.arg(format!("nbd+unix:///?socket={}", folder.join("socket").display()));
         client.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         client

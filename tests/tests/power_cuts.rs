@@ -20,13 +20,18 @@ use casemate_tests::{
     whole::{Answered, On, nonces_are_fresh},
 };
 
+/// What a step does; whether it was answered.
+type Act<'a> = &'a dyn Fn(&On, &mut Answered) -> bool;
+/// A bundle and its root.
+type Served = (Bundle, Option<[u8; 32]>);
+
 /// A step that is cut short.
 struct Step<'a> {
     name: &'static str,
     /// The box before it, and what it had answered.
     before: (Kept, Answered),
     /// The step on a box that has booted; `None`: the boot itself is the step.
-    act: Option<&'a dyn Fn(&On, &mut Answered) -> bool>,
+    act: Option<Act<'a>>,
     /// What must hold at the next boot; whether the step was answered with success.
     check: &'a dyn Fn(&Rig, &On, bool),
 }
@@ -144,7 +149,7 @@ fn rig<T>(prepare: impl FnOnce(&Rig, &On, &mut Answered) -> T) -> (Rig, (Kept, A
 }
 
 /// An Operational box that has served; its bundle and its root.
-fn serving() -> (Rig, (Kept, Answered), (Bundle, Option<[u8; 32]>)) {
+fn serving() -> (Rig, (Kept, Answered), Served) {
     rig(|rig, on, known| {
         let bundle = on.establish(rig).unwrap();
         assert!(
@@ -396,6 +401,10 @@ fn retirement() {
     assert!(step.enumerate(&mut rig) > 14);
 }
 
+fn few(dice: &mut Dice, most: u64) -> u32 {
+    u32::try_from(dice.roll(most)).unwrap()
+}
+
 /// One life after another on one box: loads, bundles, ticks and boots, each of which may be the one
 /// that the power goes in, at an event or at any instant.
 fn lives(rig: &mut Rig, seed: u64, (before, base, root): (&(Kept, Answered), &Bundle, [u8; 32])) {
@@ -411,7 +420,7 @@ fn lives(rig: &mut Rig, seed: u64, (before, base, root): (&(Kept, Answered), &Bu
         // The power may go at any event from the first command of this boot on.
         let booted = rig
             .enter(&bus.tcti(), Measured::LISTED)
-            .and_then(|tpm| Ok(On::new(rig.open(tpm, Measured::LISTED)?)?));
+            .and_then(|tpm| On::new(rig.open(tpm, Measured::LISTED)?));
         if let Ok(on) = booted {
             while !power.is_off() && dice.roll(40) > 0 {
                 match dice.roll(8) {
@@ -426,8 +435,8 @@ fn lives(rig: &mut Rig, seed: u64, (before, base, root): (&(Kept, Answered), &Bu
                     }
                     1 => drop(on.tick()),
                     2 => drop(on.collect()),
-                    3 => drop(on.serve(&mut known, 200 + dice.roll(900) as u32, false)),
-                    n => drop(on.serve(&mut known, 1 + dice.roll(3) as u32, n == 4)),
+                    3 => drop(on.serve(&mut known, 200 + few(&mut dice, 900), false)),
+                    n => drop(on.serve(&mut known, 1 + few(&mut dice, 3), n == 4)),
                 }
             }
             cuts += u32::from(power.is_off());
@@ -482,7 +491,7 @@ fn with_several_writes_under_way_a_cut_at_any_instant_loses_nothing() {
                 }
                 next.site.seq
             });
-            while on.serve(known, 1 + dice.roll(300) as u32, dice.roll(5) == 0) {}
+            while on.serve(known, 1 + few(&mut dice, 300), dice.roll(5) == 0) {}
             pushing.join().unwrap();
         });
         drop(on);
@@ -508,7 +517,7 @@ fn a_disk_that_lies_about_flush_loses_what_it_lied_about_but_opens_nothing_older
         rig.disk.misbehave(Faults { unflushed: 6, ..Faults::default() });
         let mut known = before.1.clone();
         for _ in 0..dice.roll(30) {
-            on.serve(&mut known, 1 + dice.roll(30) as u32, dice.roll(3) == 0);
+            on.serve(&mut known, 1 + few(&mut dice, 30), dice.roll(3) == 0);
         }
         let answered = dice.roll(2) == 0 && on.push(&rig, &again(&base)).is_ok();
         drop(on);
