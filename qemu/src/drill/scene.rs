@@ -180,7 +180,9 @@ impl Scene {
 
     fn anchors_fingerprint(&self) -> Result<String> {
         let said = self.type_in("ops", "casemate --json site signers")?;
-        let said: Value = serde_json::from_str(said.trim()).context("JSON")?;
+        // The terminal shows what was typed before what is answered.
+        let json = &said[said.find('{').context("expected JSON")?..];
+        let said: Value = serde_json::from_str(json.trim()).context("expected JSON")?;
         Ok(said["fingerprint"].as_str().context("a fingerprint")?.to_owned())
     }
 
