@@ -198,3 +198,16 @@ fn a_site_keeps_its_root_when_its_signers_change() {
     let second = bench.newest();
     assert_eq!((second.bundle().site.seq, second.bundle().root.asked()), (2, None));
 }
+
+#[test]
+fn a_further_image_of_a_signed_site_builds_the_next_bundle() {
+    let bench = Workbench::ready();
+    bench.signed();
+    let mut manifest = bench.manifest();
+    manifest.pcr11 = Digest::sha256(b"another image");
+    bench.write_manifest(&manifest);
+    let added = bench.good(&["bundle", "add-image", "--site", "site", "manifest.json"]);
+    assert_eq!((&added["bundle"]["seq"], &added["bundle"]["written"]), (&2.into(), &"new".into()));
+    bench.good(&["bundle", "sign", "--site", "site", "--key", "ann", "--key", "bob", "--yes"]);
+    assert_eq!(bench.newest().bundle().images.len(), 2);
+}
