@@ -59,7 +59,7 @@ enum Step {
     RebootUnlisted,
     ClearTpm,
     BlankDisk,
-    /// The disk of some time ago.
+    /// The disk of some time ago, or the one that was there before that.
     OldDisk,
     /// The power goes at the so-manieth event from here.
     CutAfter(u8),
@@ -106,8 +106,9 @@ const SPOILT: [Spoilt; 6] = [
 
 /// One box, and what the people around it know.
 struct World {
-    rig: Rig,
+    /// Dropped first: its bus ends while its TPM's folder is there.
     on: Option<(Boot, TpmProxy)>,
+    rig: Rig,
     measured: Measured,
     /// The newest bundle that was taken.
     newest: Option<Bundle>,
@@ -118,27 +119,25 @@ struct World {
     keys: BTreeMap<(Digest, u32), [u8; 32]>,
     /// Whether something that is sealed may open at the next boot.
     may_open: bool,
-    old_disk: TestDisk,
-    /// Whether something was sealed or destroyed since `old_disk` was kept.
-    moved: bool,
+    /// Another disk that this box had, and whether what is sealed there may still open.
+    other: (TestDisk, bool),
     history: Vec<Step>,
 }
 
 impl World {
     fn new() -> Self {
         let rig = Rig::new().unwrap();
-        let old_disk = rig.disk.copy();
+        let other = (rig.disk.copy(), false);
         let mut world = Self {
-            rig,
             on: None,
+            rig,
             measured: Measured::LISTED,
             newest: None,
             answers: Vec::new(),
             shares: BTreeMap::new(),
             keys: BTreeMap::new(),
             may_open: false,
-            old_disk,
-            moved: false,
+            other,
             history: Vec::new(),
         };
         world.boot();
@@ -228,6 +227,10 @@ impl World {
             Ok(_) => {
                 assert_eq!(self.in_force().as_ref(), Some(&bundle));
                 self.newest = Some(bundle);
+                if self.phase() == Phase::Operational {
+                    // The counter went on with the number: no other disk's blob is within its label.
+                    self.other.1 = false;
+                }
                 self.sealed();
             }
             Err(refused) => self.unchanged(&refused, was_open, before.as_ref()),
@@ -237,7 +240,6 @@ impl World {
     /// Something was kept, or destroyed, as the bundle in force has it.
     fn sealed(&mut self) {
         let keeps = self.in_force().is_some_and(|bundle| bundle.hosts[0].sealed);
-        self.moved = true;
         // A bundle that is taken by a closed box leaves what may live.
         self.may_open = keeps && (self.may_open || self.phase() == Phase::Operational);
         let boot = &self.on.as_ref().expect("it is on").0;
@@ -436,28 +438,30 @@ impl World {
             }
             Step::BadShares(how) => self.spoilt(how),
             Step::Envelope { pending } => self.forwarded(pending),
-            Step::Reboot => self.boot(),
+            Step::Reboot => {
+                self.other = (self.rig.disk.copy(), self.may_open);
+                self.boot();
+            }
             Step::RebootUnlisted => {
                 self.measured = UNLISTED;
                 self.boot();
             }
             Step::ClearTpm => {
+                // swtpm serves one connection at a time.
+                self.on = None;
                 self.rig.soft.clear().unwrap();
-                self.may_open = false;
+                (self.may_open, self.other.1) = (false, false);
                 self.measured = Measured::LISTED;
                 self.boot();
             }
             Step::BlankDisk => {
                 self.rig.disk = TestDisk::blank(4096);
-                (self.may_open, self.moved) = (false, true);
+                self.may_open = false;
                 self.boot();
             }
             Step::OldDisk => {
-                let now = self.rig.disk.copy();
-                self.rig.disk = std::mem::replace(&mut self.old_disk, now);
-                // Whatever was sealed after that copy has raised the counter beyond it.
-                self.may_open &= !self.moved;
-                self.moved = true;
+                let now = (self.rig.disk.copy(), self.may_open);
+                (self.rig.disk, self.may_open) = std::mem::replace(&mut self.other, now);
                 self.boot();
             }
             Step::CutAfter(events) => {
@@ -469,7 +473,6 @@ impl World {
         if self.rig.disk.power().is_off() {
             // What was under way may or may not have been done.
             self.may_open = !matches!(step, Step::ClearTpm | Step::BlankDisk);
-            self.moved = true;
             self.boot();
             let now = self.in_force();
             if now.as_ref().map(|b| b.site.seq) > self.newest.as_ref().map(|b| b.site.seq) {
@@ -515,6 +518,7 @@ impl World {
         self.boot();
         assert_eq!(self.phase(), Phase::Operational, "{:?}: not sealed", self.history);
         // And on another machine, from nothing.
+        self.on = None;
         (self.rig.disk, self.rig.soft) = (TestDisk::blank(4096), SoftTpm::blank().unwrap());
         self.may_open = false;
         self.boot();
