@@ -314,6 +314,8 @@ fn build(
     fs::create_dir_all(out)?;
     fs::write(out.join(UNSIGNED), &unsigned)?;
     fs::write(out.join(MANIFEST), manifest.to_json())?;
+    // Whoever has the image can bring a lost site's directory back.
+    fs::write(out.join("anchors"), &anchors)?;
     fs::write(out.join("sbom.json"), serde_json::to_string_pretty(&bom)? + "\n")?;
     show!("uki_bytes     {}", unsigned.len());
     show!("pcr11         {}", manifest.pcr11);
