@@ -42,7 +42,7 @@ fn read_disk() -> TestDisk {
         .chunks_exact(8 + UNIT)
         .map(|unit| (u64::from_be_bytes(unit[..8].try_into().unwrap()), unit[8..].to_vec()))
         .collect();
-    assert!(units.len() > 6 && bytes.len() % (8 + UNIT) == 0);
+    assert!(units.len() > 6 && bytes.len().is_multiple_of(8 + UNIT));
     TestDisk::of(UNITS, units)
 }
 

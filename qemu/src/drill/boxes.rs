@@ -125,7 +125,7 @@ pub fn wrong_bundle(scene: &mut Scene, page: &[Block]) -> Result<()> {
 pub fn wrong_address(scene: &mut Scene, page: &[Block]) -> Result<()> {
     scene.about("beta", "alpha");
     let host = "hosts/beta.toml";
-    scene.edit(host, "[network]", "[network]\naddresses = [\"10.77.0.9/24\"]")?;
+    scene.edit(host, "\naddresses = []", "\naddresses = [\"10.77.0.9/24\"]")?;
     scene.publish()?;
     scene.reads_old_token("beta").context("the former address still answers")?;
     scene.edit(host, "10.77.0.9/24", "10.0.2.15/24")?;
