@@ -292,6 +292,7 @@ fn a_second_image_waits_for_the_first_and_one_that_is_cut_is_no_file_system() {
 
     let bundle = with_images(&host, &[esps::image(1), esps::image(2)]);
     wait("the other ESP is made what runs", || esps.is_whole(Esp::B, 1));
+    wait("and read back", || status(&host).update.state == "none");
     host.accept(bundle).expect("listed again");
     let mut cut = host.client("operate").unwrap().connect().unwrap();
     cut.write(head.as_bytes()).unwrap();
