@@ -77,10 +77,12 @@ pub(crate) fn faulty(name: &str, hardware: Hardware) -> Box {
     machine.power_cycle().expect("Operational");
     let mut bundle = machine.remote.bundle.clone().unwrap();
     bundle.site.seq += 1;
-    assert!(bundle.images.push(built.manifest.image().expect("signed")).is_ok());
+    let image = built.manifest.image().expect("signed");
+    assert!(bundle.images.push(image.clone()).is_ok());
     machine.remote.accept(bundle).expect("a bundle with both images");
     machine.machine.cut();
     put(&machine, &built);
+    machine.remote.image = image;
     machine
 }
 

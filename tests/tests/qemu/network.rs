@@ -1,9 +1,7 @@
-//! How a box is reached: static addresses of both families in a VLAN of a card that is chosen by its
-//! hardware address, leases that are renewed, rebound and lost, former addresses that stay until a
-//! client came over the new ones, and a first address from a bundle that was flashed.
+//! How a box is reached: former addresses that stay until a client came over the new ones, and a first
+//! address from a bundle that was flashed.
 
 use std::{
-    cell::Cell,
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     sync::Arc,
@@ -20,14 +18,11 @@ use casemate_tests::{
     machine::{BOOT, Box},
     remote::Remote,
     site::{HOST, label},
-    wire::{Dhcp, Wire},
 };
 use serde_json::json;
 
-use crate::fixture::{PLAINTEXT, copy, fixture, fresh};
+use crate::fixture::{copy, fixture, fresh};
 
-/// The second card's hardware address.
-const CARD: [u8; 6] = [0x52, 0x54, 0, 0xca, 0x5e, 0x02];
 /// QEMU's own for a first card.
 const FIRST_CARD: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 /// What a machine under TCG beside other work may need to answer.
@@ -88,33 +83,6 @@ fn becomes(what: &str, machine: &Machine, is: impl Fn() -> bool) {
 }
 
 #[test]
-fn static_addresses_of_both_families_in_a_vlan_of_a_card_chosen_by_its_hardware_address() {
-    let hardware = Hardware { second_card: Some(CARD), ..Hardware::default() };
-    let mut machine = copy("vlan", hardware);
-    let wire = Wire::new(&machine.machine.path(""), Some(7)).unwrap();
-    machine.power_cycle().unwrap();
-    let addresses = ["10.7.0.7/24", "10.7.0.8/24", "fd07::7/64"];
-    let gateways = ["10.7.0.1", "fd07::1"];
-    change(&mut machine, |bundle| {
-        bundle.hosts[0].network = network(Some(CARD), Some(7), &addresses, &gateways);
-    });
-    let open = |host: &str, port| {
-        let us = if host.contains(':') { "fd07::1" } else { "10.7.0.1" };
-        wire.is_open(ip(us), ip(host), port, PATIENCE).unwrap()
-    };
-    let all_open = || ["10.7.0.7", "10.7.0.8", "fd07::7"].map(|host| open(host, 8443));
-    assert_eq!(all_open(), [true; 3], "{}", machine.machine.serial.text());
-    let short = Duration::from_secs(2);
-    assert!(!wire.is_open(ip("10.7.0.1"), ip("10.7.0.7"), 8444, short).unwrap(), "one port alone");
-    assert!(!wire.is_open(ip("10.7.0.1"), ip("10.7.0.9"), 8443, short).unwrap());
-    // Nobody has come over them: the former address answers, also after a power cut.
-    assert_eq!(machine.decrypt(&fixture().token).unwrap(), PLAINTEXT);
-    machine.power_cycle().unwrap();
-    assert_eq!(all_open(), [true; 3], "{}", machine.machine.serial.text());
-    assert_eq!(machine.decrypt(&fixture().token).unwrap(), PLAINTEXT);
-}
-
-#[test]
 fn former_address_and_port_stay_until_a_client_came_over_the_new_ones() {
     let mut machine = copy("overlap", Hardware::default());
     machine.power_cycle().unwrap();
@@ -148,34 +116,6 @@ fn former_address_and_port_stay_until_a_client_came_over_the_new_ones() {
     let new = forward(&machine.machine, "10.0.2.20", 9443);
     becomes("it answers after a reboot", &machine.machine, || answers(&machine.remote, new, true));
     assert!(!machine.machine.serial.text().contains("10.0.2.15"));
-}
-
-#[test]
-fn a_lease_is_renewed_by_its_server_rebound_by_any_and_given_up_at_its_end() {
-    let hardware = Hardware { second_card: Some(CARD), ..Hardware::default() };
-    let mut machine = copy("lease", hardware);
-    let wire = Wire::new(&machine.machine.path(""), None).unwrap();
-    machine.power_cycle().unwrap();
-    let (server, gives) = (Ipv4Addr::new(10, 8, 0, 1), Ipv4Addr::new(10, 8, 0, 9));
-    let dhcp = Dhcp { server, gives, lease: 20 };
-    change(&mut machine, |bundle| bundle.hosts[0].network = network(Some(CARD), None, &[], &[]));
-    // The first renewal is answered, the second is not.
-    let renewals = Cell::new(0);
-    let renewal = dhcp
-        .serve(&wire, 2 * PATIENCE, |asked| {
-            renewals.set(renewals.get() + u32::from(asked.has == gives));
-            renewals.get() == 2
-        })
-        .unwrap();
-    assert_eq!((renewal.kind, renewal.broadcast), (3, false), "its server alone is asked");
-    let rebinding = dhcp.hear(&wire, PATIENCE, |asked| asked.has == gives).unwrap();
-    assert_eq!((rebinding.kind, rebinding.broadcast), (3, true), "then any server");
-    machine.machine.serial.wait("casemate: address 10.8.0.9/24 is given up", BOOT).unwrap();
-    // And from the beginning.
-    dhcp.serve(&wire, PATIENCE, |asked| asked.has == gives).unwrap();
-    assert!(wire.is_open(server.into(), gives.into(), 8443, PATIENCE).unwrap());
-    // All the while the former address had its own lease.
-    assert_eq!(machine.decrypt(&fixture().token).unwrap(), PLAINTEXT);
 }
 
 #[test]
