@@ -124,7 +124,7 @@ pub fn repository_lost(scene: &mut Scene, page: &[Block]) -> Result<()> {
         }
     }
     // What came back is the site from now on: what clients trust is written by the next build.
-    fs::remove_dir(scene.world.at("site"))?;
+    fs::remove_dir_all(scene.world.at("site"))?;
     fs::rename(scene.world.at("from-box"), scene.world.at("site"))?;
     scene.type_in("ops", "casemate bundle build")?;
     scene.reads_old_token("alpha")
