@@ -86,7 +86,9 @@ impl<'a> Stage<'a> {
         fs::create_dir_all(folder)?;
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
-            if !path.ends_with("templates") || !is_current(&path)? {
+            if !path.is_dir() {
+                fs::remove_file(path)?;
+            } else if !path.ends_with("templates") || !is_current(&path)? {
                 fs::remove_dir_all(path)?;
             }
         }

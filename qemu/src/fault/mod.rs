@@ -105,22 +105,24 @@ impl Campaign {
             "\n{:>5}  {:24} {:>7} {:>9} {:>8} {:>6}",
             "cut", "when", "boot s", "answered", "records", "lost"
         );
-        let mut since = Instant::now();
         self.start()?;
+        let mut up = self.comes_up()?;
         for cut in 1..=count {
-            let Some(boot) = self.comes_up(since)? else { break };
+            if !up {
+                break;
+            }
             let before = self.answered.count();
-            let when = self.cut_once(&mut since)?;
+            let (when, since) = self.cut_once()?;
             self.sums.powercuts += 1;
+            up = self.comes_up()?;
             println!(
                 "{cut:5}  {when:24} {:7.1} {:9} {:8} {:6}",
-                boot.as_secs_f64(),
+                since.elapsed().as_secs_f64(),
                 self.answered.count() - before,
                 self.sums.records,
                 self.sums.lost
             );
-            if cut % CHECK_EVERY == 0 || cut == count {
-                let Some(_) = self.comes_up(since)? else { break };
+            if up && (cut % CHECK_EVERY == 0 || cut == count) {
                 self.check()?;
             }
         }
@@ -136,26 +138,26 @@ impl Campaign {
         self.machine()?.start()
     }
 
-    /// Waits until it serves, and gives the time from power-on; `None`: it does not without hands.
-    fn comes_up(&mut self, since: Instant) -> Result<Option<Duration>> {
+    /// Waits until it serves; `false`: it does not without hands.
+    fn comes_up(&mut self) -> Result<bool> {
         let machine = self.machine()?;
         let phase = machine.serial.wait_any(&["casemate: phase", "casemate: refused"], BOOT);
         let ready = phase.and_then(|line| {
             anyhow::ensure!(line.contains("operational"), "{line}");
             machine.serial.wait("casemate: ready", BOOT)
         });
-        let Err(error) = ready else { return Ok(Some(since.elapsed())) };
+        let Err(error) = ready else { return Ok(true) };
         self.sums.failed_boots += 1;
         let number = self.sums.powercuts;
         let console = self.folder.join(format!("failed-boot-{number}.log"));
         fs::write(&console, format!("{error:#}\n{}", self.machine()?.serial.text()))?;
         println!("a boot that needs hands; its console: {}", console.display());
         self.keep_sums()?;
-        Ok(None)
+        Ok(false)
     }
 
-    /// One cut of a box that has come up, which is then powered on again; when it was.
-    fn cut_once(&mut self, since: &mut Instant) -> Result<String> {
+    /// One cut of a box that has come up: what it cut, and when the power was there again.
+    fn cut_once(&mut self) -> Result<(String, Instant)> {
         if self.dice.roll(BOOTS) == 0 {
             // In peace, and while it comes up again.
             self.machine()?.cut();
@@ -164,20 +166,21 @@ impl Campaign {
             std::thread::sleep(Duration::from_millis(after));
             self.tear()?;
             self.sums.during_boots += 1;
-            *since = Instant::now();
+            let since = Instant::now();
             self.start()?;
-            return Ok(format!("{after} ms into a boot"));
+            return Ok((format!("{after} ms into a boot"), since));
         }
         let after = self.dice.roll(LOAD_MS);
         let push = self.dice.roll(3) == 0;
         let load = Load::start(&self.world, &self.answered.next_ids(), push)?;
         std::thread::sleep(Duration::from_millis(after));
         self.tear()?;
-        *since = Instant::now();
         // What is answered now was answered by the dead.
         load.finish(&mut self.answered)?;
+        let since = Instant::now();
         self.start()?;
-        Ok(format!("{after} ms of load{}", if push { ", a bundle" } else { "" }))
+        let bundle = if push { ", a bundle" } else { "" };
+        Ok((format!("{after} ms of load{bundle}"), since))
     }
 
     fn tear(&mut self) -> Result<()> {
