@@ -9,10 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use casemate_formats::{
-    anchors::Anchors,
-    manifest::{Manifest, Source},
-};
+use casemate_formats::{anchors::Anchors, manifest::Manifest};
 use casemate_image::{
     cache, firmware,
     flash::{self, Order},
@@ -22,7 +19,7 @@ use casemate_image::{
     run::say,
     sbom,
     sign::{self, DISK, ESP, Key, MANIFEST, SIGNED, UNSIGNED},
-    sources::{self, Archive},
+    sources::{self, Archive, Fetched},
     tss::{self, Variant},
     uki::{self, Parts},
 };
@@ -209,7 +206,8 @@ fn run(command: Command) -> Result<()> {
             Ok(())
         }
         Command::Firmware { locked } => {
-            let (init, _) = firmware(&root, &archive, locked)?;
+            let lock = Lock::read(&root.join(Lock::FILE))?;
+            let init = firmware(&root, &tss::source(&lock, &archive, locked)?, locked)?;
             show!("{}", init.display());
             Ok(())
         }
@@ -275,11 +273,9 @@ fn lock(root: &Path, archive: &Archive, update: bool) -> Result<()> {
     Ok(())
 }
 
-fn firmware(root: &Path, archive: &Archive, locked: bool) -> Result<(PathBuf, Source)> {
-    let fetched = tss::source(&Lock::read(&root.join(Lock::FILE))?, archive, locked)?;
-    let prefix = tss::prefix(&fetched, Variant::Firmware)?;
-    let init = firmware::build(root, &prefix, &root.join("target/firmware"), locked)?;
-    Ok((init, fetched.source))
+fn firmware(root: &Path, tss: &Fetched, locked: bool) -> Result<PathBuf> {
+    let prefix = tss::prefix(tss, Variant::Firmware)?;
+    firmware::build(root, &prefix, &root.join("target/firmware"), locked)
 }
 
 fn build(
@@ -298,18 +294,33 @@ fn build(
     let linux = kernel::source(&lock, archive, locked)?;
     let stub = archive.fetch(lock.get("systemd-stub")?, locked)?;
     let kernel = kernel::build(&linux)?;
-    let (init, tss) = match init {
-        Some(init) => (init.to_owned(), tss::source(&lock, archive, locked)?.source),
-        None => firmware(root, archive, locked)?,
+    let tss = tss::source(&lock, archive, locked)?;
+    let init = match init {
+        Some(init) => init.to_owned(),
+        None => firmware(root, &tss, locked)?,
     };
+    let products = vec![
+        manifest::product(
+            "linux",
+            kernel::key(&linux)?,
+            vec![kernel.bz_image.clone(), kernel.config],
+        )?,
+        // Its archives hold the paths they were built in; what of them is in the image is in `init`.
+        manifest::product("tpm2-tss", tss::key(&tss, Variant::Firmware)?, vec![])?,
+        manifest::product(
+            "casemate",
+            cache::sha256(&root.join("Cargo.lock"))?.to_string(),
+            vec![init.clone()],
+        )?,
+    ];
     let init = fs::read(&init).with_context(|| format!("expected {}", init.display()))?;
     ensure!(init.starts_with(b"\x7fELF"), "expected a static ELF binary as /init");
     say("build", "packing initramfs and UKI (seconds)");
     let initrd = initramfs::pack(&init, &anchors)?;
     let parts = Parts::new(VERSION, fs::read(kernel.bz_image)?, initrd);
     let unsigned = uki::assemble(&fs::read(sources::stub(&stub)?)?, &parts)?;
-    let manifest =
-        manifest::of(VERSION, &anchors, &parts, &unsigned, vec![linux.source, stub.source, tss])?;
+    let sources = vec![linux.source, stub.source, tss.source];
+    let manifest = manifest::of(VERSION, &anchors, &parts, &unsigned, sources, products)?;
     let bom = sbom::document(&manifest, &sbom::crates(root)?);
     fs::create_dir_all(out)?;
     fs::write(out.join(UNSIGNED), &unsigned)?;

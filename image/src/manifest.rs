@@ -1,13 +1,13 @@
 //! Writes `manifest.json` for a built image, and says which tools and packages of this host built it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use casemate_formats::{
     anchors::Anchors,
     digest::Digest,
     efi::authenticode,
-    manifest::{FORMAT, File, Manifest, Package, Section, Source},
+    manifest::{FORMAT, File, Manifest, Package, Product, ProductFile, Section, Source},
 };
 
 use crate::{
@@ -28,9 +28,11 @@ pub fn of(
     parts: &Parts,
     uki: &[u8],
     mut sources: Vec<Source>,
+    mut products: Vec<Product>,
 ) -> Result<Manifest> {
     let namespace = Anchors::decode(anchors)?.namespace.to_string();
     sources.sort_by(|a, b| a.name.cmp(&b.name));
+    products.sort_by(|a, b| a.name.cmp(&b.name));
     let sections = parts
         .sections()
         .iter()
@@ -52,6 +54,7 @@ pub fn of(
         sections,
         sources,
         packages: packages()?,
+        products,
     })
 }
 
@@ -70,6 +73,24 @@ pub fn read(path: &Path) -> Result<Manifest> {
 #[must_use]
 pub fn file(bytes: &[u8]) -> File {
     File { bytes: bytes.len() as u64, sha256: Digest::sha256(bytes) }
+}
+
+/// A product with its files, as they lie in the cache or in cargo's folder.
+///
+/// # Errors
+/// One of them cannot be read.
+pub fn product(name: &str, recipe: String, mut files: Vec<PathBuf>) -> Result<Product> {
+    files.sort();
+    let files = files
+        .iter()
+        .map(|path| {
+            let bytes = std::fs::read(path)
+                .with_context(|| format!("{} cannot be read", path.display()))?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            Ok(ProductFile { name, bytes: bytes.len() as u64, sha256: Digest::sha256(&bytes) })
+        })
+        .collect::<Result<_>>()?;
+    Ok(Product { name: name.to_owned(), recipe, files })
 }
 
 /// The first line of `TOOL --version`.

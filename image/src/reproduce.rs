@@ -1,7 +1,7 @@
 //! Compares a published manifest with one that was built here, and says where two images part: in which
 //! section, and which source or tool was another.
 
-use casemate_formats::manifest::Manifest;
+use casemate_formats::manifest::{Manifest, Product, ProductFile};
 
 /// What differs, in words; empty: the same image, byte for byte before it is signed.
 #[must_use]
@@ -21,7 +21,12 @@ pub fn differences(published: &Manifest, rebuilt: &Manifest) -> Vec<String> {
         ("section", named(published, rebuilt, sections)),
         ("source", named(published, rebuilt, sources)),
         ("built with", named(published, rebuilt, packages)),
-    ] {
+        ("product", named(published, rebuilt, products)),
+    ]
+    .into_iter()
+    // Images of before products were named have none to compare.
+    .filter(|(what, _)| *what != "product" || !published.products.is_empty())
+    {
         for (name, expected, here) in pairs {
             differ(&format!("{what} {name}"), &expected, &here);
         }
@@ -69,8 +74,19 @@ fn packages(manifest: &Manifest) -> Named {
     manifest.packages.iter().map(package).collect()
 }
 
+fn products(manifest: &Manifest) -> Named {
+    let files = |p: &Product| {
+        let recipe = (format!("{} recipe", p.name), p.recipe.clone());
+        let file = |f: &ProductFile| (format!("{}/{}", p.name, f.name), f.sha256.to_string());
+        std::iter::once(recipe).chain(p.files.iter().map(file)).collect::<Vec<_>>()
+    };
+    manifest.products.iter().flat_map(files).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use casemate_formats::digest::Digest;
+
     use super::*;
 
     fn manifest() -> Manifest {
@@ -82,6 +98,21 @@ mod tests {
         let (published, mut rebuilt) = (manifest(), manifest());
         rebuilt.signed = None;
         assert_eq!(differences(&published, &rebuilt), Vec::<String>::new());
+    }
+
+    #[test]
+    fn another_recipe_or_file_of_a_product_is_named_but_not_where_none_were_published() {
+        let (mut published, mut rebuilt) = (manifest(), manifest());
+        let file = ProductFile { name: "config".into(), bytes: 1, sha256: Digest::sha256(b"y") };
+        let linux = Product { name: "linux".into(), recipe: "one".into(), files: vec![file] };
+        rebuilt.products = vec![linux.clone()];
+        assert_eq!(differences(&published, &rebuilt), Vec::<String>::new());
+        published.products = vec![Product { recipe: "other".into(), ..linux }];
+        rebuilt.products[0].files[0].sha256.0[0] ^= 1;
+        let found = differences(&published, &rebuilt);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].starts_with("product linux recipe: published other"), "{found:?}");
+        assert!(found[1].starts_with("product linux/config"), "{found:?}");
     }
 
     #[test]

@@ -62,11 +62,12 @@ impl Variant {
         }
     }
 
-    fn flags(self) -> &'static [&'static str] {
-        match self {
+    fn all_flags(self) -> Vec<&'static str> {
+        let own: &[&str] = match self {
             Self::Tests => &[],
             Self::Firmware => &["--disable-tcti-swtpm", "--with-maxloglevel=none"],
-        }
+        };
+        [&FLAGS, own].concat()
     }
 }
 
@@ -78,20 +79,29 @@ pub fn source(lock: &Lock, archive: &Archive, strict: bool) -> Result<Fetched> {
     archive.fetch(lock.get("tpm2-tss")?, strict)
 }
 
-/// The prefix of a variant; built when the cache does not have it. Its path contains the hash of
-/// source, patches and flags: cargo notices another one.
+/// The name of a variant in the cache: a hash of source, patches, recipe, flags, compiler and mbed TLS.
 ///
 /// # Errors
-/// A patch does not apply, or the build fails: the end of its log.
-pub fn prefix(fetched: &Fetched, variant: Variant) -> Result<PathBuf> {
-    let flags = [&FLAGS, variant.flags()].concat();
+/// There is no compiler, or no mbed TLS.
+pub fn key(fetched: &Fetched, variant: Variant) -> Result<String> {
+    let flags = variant.all_flags();
     let compiler = crate::manifest::tool_version("gcc")?;
     let mbedtls = crate::manifest::package_version("libmbedtls-dev")?;
     let mut parts: Vec<&[u8]> = vec![RECIPE.as_bytes(), fetched.source.sha256.as_ref()];
     parts.extend(PATCHES.iter().map(|(_, text)| text.as_bytes()));
     parts.extend(flags.iter().map(|flag| flag.as_bytes()));
     parts.extend([compiler.as_bytes(), mbedtls.as_bytes()]);
-    let key = format!("{}-{}", variant.name(), cache::key("tss", &parts));
+    Ok(format!("{}-{}", variant.name(), cache::key("tss", &parts)))
+}
+
+/// The prefix of a variant; built when the cache does not have it. Its path contains the hash of
+/// source, patches and flags: cargo notices another one.
+///
+/// # Errors
+/// A patch does not apply, or the build fails: the end of its log.
+pub fn prefix(fetched: &Fetched, variant: Variant) -> Result<PathBuf> {
+    let flags = variant.all_flags();
+    let key = key(fetched, variant)?;
     let version = upstream(&fetched.source.version);
     cache::product("tss", &key, |folder, log| {
         say(

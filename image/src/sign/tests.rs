@@ -35,7 +35,7 @@ fn built_for(init: &[u8], anchors: &[u8]) -> TempDir {
     let parts = Parts::new("0.1.0", kernel, initrd);
     let unsigned = uki::assemble(&stub, &parts).unwrap();
     let sources = vec![package.source];
-    let manifest = manifest::of("0.1.0", anchors, &parts, &unsigned, sources).unwrap();
+    let manifest = manifest::of("0.1.0", anchors, &parts, &unsigned, sources, vec![]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join(UNSIGNED), unsigned).unwrap();
     fs::write(folder.path().join(MANIFEST), manifest.to_json()).unwrap();

@@ -36,6 +36,10 @@ pub struct Manifest {
     pub sources: Vec<Source>,
     /// Host packages and tools that built it, by ascending name.
     pub packages: Vec<Package>,
+    /// What was built from the sources on the way, by ascending name: whoever gets another image can
+    /// tell where the two builds part. Images of before this field have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub products: Vec<Product>,
 }
 
 /// Size and hash of a file.
@@ -94,6 +98,31 @@ pub struct Package {
     pub name: String,
     /// Its version.
     pub version: String,
+}
+
+/// Something built from a source and then built into the image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Product {
+    /// The source's name; `casemate` for `/init`.
+    pub name: String,
+    /// Hash of all that it was made of: source, patches, configuration, flags, compiler. Of `casemate`
+    /// the SHA-256 of `Cargo.lock`.
+    pub recipe: String,
+    /// Its files, by ascending name.
+    pub files: Vec<ProductFile>,
+}
+
+/// A file of a [`Product`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProductFile {
+    /// Its name.
+    pub name: String,
+    /// Bytes.
+    pub bytes: u64,
+    /// Plain SHA-256.
+    pub sha256: Digest,
 }
 
 /// Why a manifest is refused.

@@ -14,6 +14,16 @@ fn the_golden_manifest_is_read_and_written_the_same() {
 }
 
 #[test]
+fn the_golden_manifest_with_products_is_read_and_written_the_same() {
+    let text = include_str!("../../testdata/manifest-products.json");
+    let mut manifest = Manifest::parse(text).unwrap();
+    assert_eq!(manifest.to_json(), text);
+    assert_eq!(manifest.products.len(), 2);
+    manifest.products.clear();
+    assert_eq!(manifest.to_json(), GOLDEN);
+}
+
+#[test]
 fn an_unsigned_image_cannot_be_listed_in_a_bundle() {
     let mut manifest = Manifest::parse(GOLDEN).unwrap();
     manifest.signed = None;
