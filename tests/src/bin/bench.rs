@@ -14,6 +14,7 @@ use casemate_formats::api::{ImageTaken, Status};
 use casemate_qemu::{
     fault::{self, Campaign, Sums},
     machine::Hardware,
+    rebuild,
 };
 use casemate_tests::{
     crates,
@@ -35,10 +36,10 @@ const POWER_CUTS: u32 = 20;
 #[derive(Parser)]
 #[command(
     name = "tests/bench",
-    after_help = "Example:\n  ./tests/bench figures    image and boot, in QEMU: 4 minutes"
+    after_help = "Example:\n  ./tests/bench figures    image, boot, update, rebuild, in QEMU: 8 minutes"
 )]
 enum Arguments {
-    /// Image and boot: sizes, times, memory.
+    /// Image, boot, update and rebuild: sizes, times, memory.
     Figures,
 }
 
@@ -76,14 +77,18 @@ fn figures() -> Result<()> {
     let pid1 = median(boots.iter().map(|b| b.pid1_to_ready));
     keep("pid1_to_ready_ms", u64::try_from(pid1.as_millis())?.into());
     let power = median(boots.iter().map(|b| b.power_to_ready)).as_secs_f64();
-    keep("power_to_ready_s", json!((power * 10.0).round() / 10.0));
+    keep("power_to_ready_s", tenths(power));
     let status: Status = machine.remote.client("monitor")?.get("/v1/status")?.ok()?;
     ensure!(status.phase == "operational", "{}", status.phase);
     keep("idle_rss_kib", status.resident_kib.into());
-    keep("update_s", json!((update(&mut machine, folder)?.as_secs_f64() * 10.0).round() / 10.0));
+    keep("update_s", tenths(update(&mut machine, folder)?.as_secs_f64()));
     machine.machine.cut();
 
     keep("min_memory_mib", min_memory(&machine, folder)?.into());
+
+    let times = rebuild::play(Path::new("target/rebuild"))?;
+    keep("rebuild_s", tenths(times.rebuild_s));
+    keep("forward_s", tenths(times.forward_s));
 
     let cuts = powercuts()?;
     keep("powercuts", cuts.powercuts.into());
@@ -137,6 +142,11 @@ fn update(machine: &mut Box, folder: &Path) -> Result<Duration> {
         std::thread::sleep(Duration::from_millis(50));
     }
     bail!("the image was not committed; console:\n{}", machine.machine.serial.text())
+}
+
+/// Seconds with one decimal.
+fn tenths(seconds: f64) -> Value {
+    json!((seconds * 10.0).round() / 10.0)
 }
 
 fn median(times: impl Iterator<Item = Duration>) -> Duration {

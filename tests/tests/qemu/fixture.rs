@@ -50,6 +50,8 @@ pub fn copy(name: &str, hardware: Hardware) -> Box {
 
 /// A folder for a machine that is not a copy.
 pub fn fresh(name: &str) -> PathBuf {
+    // It clears the folder of all: never beside a test that has begun.
+    let _ = fixture();
     let folder = folder().join(name);
     let _ = fs::remove_dir_all(&folder);
     folder
