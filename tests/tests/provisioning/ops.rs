@@ -302,6 +302,7 @@ fn manifest(anchors: &[u8]) -> Manifest {
         sections: vec![],
         sources: vec![],
         packages: vec![],
+        products: vec![],
     }
 }
 

@@ -41,6 +41,7 @@ fn image(ops: &Ops, number: u8) -> String {
         sections: Vec::new(),
         sources: Vec::new(),
         packages: Vec::new(),
+        products: Vec::new(),
     };
     fs::write(folder.join("manifest.json"), manifest.to_json()).expect("written");
     fs::write(folder.join("esp.img"), &esp).expect("written");

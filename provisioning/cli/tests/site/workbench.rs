@@ -146,6 +146,7 @@ impl Workbench {
             sections: Vec::new(),
             sources: Vec::new(),
             packages: Vec::new(),
+            products: Vec::new(),
         }
     }
 
