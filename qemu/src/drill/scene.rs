@@ -226,11 +226,14 @@ impl Scene {
             .stderr(Stdio::inherit())
             .spawn()
             .context("script does not start")?;
-        if let Some(mut stdin) = child.stdin.take() {
+        // Held until it ends: `script` takes two seconds over the end of its input.
+        let mut stdin = child.stdin.take();
+        if let Some(stdin) = &mut stdin {
             // A command that asks nothing may have ended by then.
             let _ = stdin.write_all(b"yes\nyes\n");
         }
         let done = child.wait_with_output()?;
+        drop(stdin);
         Ok((done.status.code(), String::from_utf8_lossy(&done.stdout).replace('\r', "")))
     }
 
