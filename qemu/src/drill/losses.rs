@@ -17,6 +17,7 @@ pub const DRILLS: &[Drill] = &[
     Drill { name: "root-disclosed", most: 7, start: Start::Two, play: people::root_disclosed },
     Drill { name: "signer-leaves", most: 8, start: Start::One, play: people::signer_leaves },
     Drill { name: "signers-lost", most: 9, start: Start::One, play: people::signers_lost },
+    Drill { name: "db-key-changes", most: 10, start: Start::One, play: people::db_key_changes },
     Drill { name: "db-key-lost", most: 8, start: Start::One, play: people::db_key_lost },
     Drill { name: "repository-lost", most: 2, start: Start::One, play: people::repository_lost },
     Drill { name: "wrong-bundle", most: 2, start: Start::One, play: boxes::wrong_bundle },

@@ -1,11 +1,11 @@
 //! People who leave, keys and papers that are lost.
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::{Block, Scene, boxes::starts_without_hands};
-use crate::{people::NEWCOMER, tools};
+use crate::{people::NEWCOMER, tools, world::BOOT};
 
 /// One custodian leaves, another comes: the next recovery is by the new shares alone.
 pub fn custodian_leaves(scene: &mut Scene, page: &[Block]) -> Result<()> {
@@ -87,6 +87,42 @@ pub fn signers_lost(scene: &mut Scene, page: &[Block]) -> Result<()> {
     starts_without_hands(scene, "alpha")
 }
 
+/// Another key for images: the firmware's db gets its certificate from a box that an image told of it, and
+/// then an image starts that nothing but the new key has signed.
+pub fn db_key_changes(scene: &mut Scene, page: &[Block]) -> Result<()> {
+    scene.about("alpha", "alpha");
+    scene.words.insert("IMAGE", "../image-2".to_owned());
+    scene.words.insert("NEXTIMAGE", "../image-3".to_owned());
+    let (new_key, image) = page[0].split_at(1);
+    scene.run(new_key)?;
+    let former = former_key(&scene.world.at("site/private"))?;
+    scene.words.insert("FORMERKEY", format!("private/{former}.key"));
+    scene.words.insert("FORMERCERT", format!("secure-boot/{former}.crt"));
+    scene.run(image)?;
+    scene.reads_old_token("alpha")?;
+    let enrolled = "enrolled db, with the site's newest certificate";
+    scene.world.machine("alpha")?.serial.wait(enrolled, BOOT)?;
+    starts_without_hands(scene, "alpha")?;
+
+    scene.world.make_other_image("image-3", None)?;
+    scene.run(&page[1])?;
+    scene.reads_old_token("alpha")?;
+    starts_without_hands(scene, "alpha")?;
+    let console = scene.world.machine("alpha")?.serial.text();
+    let id = scene.world.image_id("image-3")?.short();
+    ensure!(console.contains(&id), "alpha does not run the image {id} of the new key:\n{console}");
+    Ok(())
+}
+
+/// The name under which `site new-db` kept the key of before.
+fn former_key(folder: &Path) -> Result<String> {
+    let names =
+        fs::read_dir(folder)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut kept = names.filter(|name| name.starts_with("db-") && name.ends_with(".key"));
+    let name = kept.next().context("the former key was not kept")?;
+    Ok(name.trim_end_matches(".key").to_owned())
+}
+
 /// Nobody can sign images any more: another key, and a machine that takes its certificate in set-up mode.
 pub fn db_key_lost(scene: &mut Scene, page: &[Block]) -> Result<()> {
     scene.about("alpha", "alpha");
@@ -110,7 +146,7 @@ pub fn repository_lost(scene: &mut Scene, page: &[Block]) -> Result<()> {
         scene.custodians = vec!["emil", "fay"];
         scene.run(block)?;
         let mut compare = Command::new("diff");
-        let newest = |site: &std::path::Path| -> Result<std::path::PathBuf> {
+        let newest = |site: &Path| -> Result<std::path::PathBuf> {
             let mut all: Vec<_> = fs::read_dir(site.join("bundles"))?
                 .filter_map(|entry| Some(entry.ok()?.path()))
                 .collect();
