@@ -305,6 +305,41 @@ fn a_second_image_waits_for_the_first_and_one_that_is_cut_is_no_file_system() {
     put(&host, 2).ok::<ImageTaken>().expect("sent again");
 }
 
+/// A box of image 1 with nothing under way.
+fn settled() -> Start {
+    Start {
+        boot: Boot::Settled,
+        image: esps::image(1).pcr11,
+        listed: vec![esps::image(1)],
+        patience: Duration::from_secs(600),
+        db: None,
+        pcr7: Vec::new(),
+    }
+}
+
+#[test]
+fn who_gave_an_image_up_makes_room_for_the_next_and_never_in_its_place() {
+    let esps = Esps::new().unwrap();
+    esps.start().unwrap();
+    let state = Arc::new(State::open(TestDisk::blank(4096).blocks()).unwrap());
+    let updates = Updates::start(esps.medium(state), settled()).unwrap();
+    let in_progress = || updates.take(&esps::image(2)).err();
+    let first = updates.take(&esps::image(2)).unwrap();
+    drop(first.parts);
+    assert_eq!(first.taken.blocking_recv().unwrap(), Err(Code::ImageCut));
+    // Its caller has yet to note it: until then nobody else comes in, or both would be let go at once.
+    assert_eq!(in_progress(), Some(Code::UpdateInProgress));
+    drop(first.claim);
+    let second = updates.take(&esps::image(2)).unwrap();
+    assert_eq!(in_progress(), Some(Code::UpdateInProgress));
+    assert_eq!(updates.status().state, "receiving");
+    // Bundles do not wait for who sends slowly.
+    assert_eq!(updates.first_but_running(), Ok(None));
+    drop((second.parts, second.claim));
+    assert_eq!(second.taken.blocking_recv().unwrap(), Err(Code::ImageCut));
+    assert_eq!(updates.status().state, "none");
+}
+
 #[test]
 fn a_power_cut_at_any_write_of_the_other_esp_leaves_the_old_image_and_the_next_try_works() {
     let seed = u64::from(std::process::id());
@@ -437,14 +472,7 @@ fn a_new_db_certificate_is_written_once_the_image_stays_and_its_pcr_7_is_listed(
         esps.variables().read(name, vendor).unwrap()
     };
     let start = |boot, pcr7| {
-        let start = Start {
-            boot,
-            image: esps::image(1).pcr11,
-            listed: vec![esps::image(1)],
-            patience: Duration::from_secs(600),
-            db: Some(change.clone()),
-            pcr7,
-        };
+        let start = Start { boot, db: Some(change.clone()), pcr7, ..settled() };
         Updates::start(esps.medium(Arc::clone(&state)), start).unwrap()
     };
     let updates = start(Boot::Settled, Vec::new());

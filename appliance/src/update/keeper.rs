@@ -110,16 +110,13 @@ impl Keeper {
     fn do_job(&mut self, job: Job) {
         match job {
             Job::Take { announced, body, done } => {
-                let taken = self.take(&announced, body);
-                if taken.is_err() {
-                    *self.shared.under() = Under::None;
-                }
-                let _ = done.send(taken);
+                let _ = done.send(self.take(&announced, body));
             }
             Job::Arm { image, done } => {
                 let armed = self.arm(image);
-                *self.shared.under() =
-                    if armed.is_ok() { Under::Armed(image) } else { Under::None };
+                if armed.is_ok() {
+                    *self.shared.under() = Under::Armed(image);
+                }
                 let _ = done.send(armed);
             }
             Job::Commit { done } => {

@@ -139,6 +139,27 @@ pub struct Transfer {
     pub parts: mpsc::Sender<Bytes>,
     /// How it ended: the other ESP holds it, read back; or why not.
     pub taken: oneshot::Receiver<Result<Esp, Code>>,
+    /// Held until what has come in is armed or given up.
+    pub claim: Claim,
+}
+
+/// The one place for an image on its way. Dropped, it makes room for the next, unless the image was
+/// armed meanwhile. Nobody else makes room: who did so for an image of before would let two be written
+/// over each other, and the wrong one be armed.
+pub struct Claim(Updates);
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        {
+            let mut under = self.0.0.under();
+            if !matches!(*under, Under::Receiving(_)) {
+                return;
+            }
+            *under = Under::None;
+        }
+        // What had to wait for it is done now; a keeper that is busy looks by itself.
+        let _ = self.0.0.send(Job::Free);
+    }
 }
 
 /// What this boot is, noted in the trial sector before anything can go wrong: an image is tried once.
@@ -225,24 +246,19 @@ impl Updates {
         }
         self.0.send(Job::Take { announced: image.esp, body, done })?;
         *under = Under::Receiving(image.pcr11);
-        Ok(Transfer { parts, taken })
+        drop(under);
+        Ok(Transfer { parts, taken, claim: Claim(self.clone()) })
     }
 
-    /// Has the firmware start the image that was taken, once. Durable when it returns; blocks.
+    /// Has the firmware start the image that was taken under this claim, once. Durable when it returns;
+    /// blocks.
     ///
     /// # Errors
     /// `boot-variables`, `internal`: nothing was armed, or the firmware forgot it.
-    pub fn arm(&self, image: Digest) -> Result<(), Code> {
+    pub fn arm(&self, _claim: &Claim, image: Digest) -> Result<(), Code> {
         let (done, armed) = oneshot::channel();
         self.0.send(Job::Arm { image, done })?;
         armed.blocking_recv().unwrap_or(Err(Code::Internal))
-    }
-
-    /// What was taken is not armed after all: another image may come.
-    pub fn abandon(&self) {
-        *self.0.under() = Under::None;
-        // What had to wait for it is done now; a keeper that is busy looks by itself.
-        let _ = self.0.send(Job::Free);
     }
 
     /// Starts the machine again: what was armed is tried.
@@ -268,15 +284,21 @@ impl Updates {
 
     /// The hash of the ESP that the firmware starts first, if that is not the running one. Blocks.
     /// While an image is coming in or copied the running one is first.
-    #[must_use]
-    pub fn first_but_running(&self) -> Option<Digest> {
-        if !matches!(*self.0.under(), Under::None | Under::Trial) {
-            return None;
-        }
+    ///
+    /// # Errors
+    /// `update-in-progress`, `internal`: the keeper cannot be asked, and what is not asked is not known.
+    pub fn first_but_running(&self) -> Result<Option<Digest>, Code> {
         let (done, first) = oneshot::channel();
-        // Waits for a place: what is not asked would not be checked.
-        self.0.jobs.send(Job::First { done }).ok()?;
-        first.blocking_recv().ok().flatten()
+        {
+            // Asked under the lock: an image that comes now queues behind, and whoever sends it slowly
+            // does not keep a bundle waiting.
+            let under = self.0.under();
+            if !matches!(*under, Under::None | Under::Trial) {
+                return Ok(None);
+            }
+            self.0.send(Job::First { done })?;
+        }
+        first.blocking_recv().map_err(|_| Code::Internal)
     }
 
     /// The bundle in force lists these: where the other ESP holds another image, the running one goes

@@ -23,7 +23,7 @@ use crate::{
         admission::{Connection, Doing},
         routes::Call,
     },
-    update::Updates,
+    update::{Claim, Transfer, Updates},
 };
 
 /// How long a whole image may take: 64 MiB at 110 KiB a second. Each part of it has the time of a body.
@@ -44,7 +44,7 @@ pub(in crate::serve) async fn put(
         Ok(wanted) => wanted,
         Err(code) => return refuse(call, code.into(), body, connection).await,
     };
-    let transfer = match updates.take(&image) {
+    let Transfer { parts, taken, claim } = match updates.take(&image) {
         Ok(transfer) => transfer,
         Err(code) => return refuse(call, code.into(), body, connection).await,
     };
@@ -58,9 +58,9 @@ pub(in crate::serve) async fn put(
     };
     // What was begun is recorded and ends as it should, even when its caller hangs up.
     let house = Arc::clone(call.house);
-    let taken = transfer.taken;
-    let ending = tokio::spawn(async move { end(&house, &updates, image, taken, event).await });
-    send(body, Some(transfer.parts), connection).await;
+    let ending =
+        tokio::spawn(async move { end(&house, &updates, image, (taken, claim), event).await });
+    send(body, Some(parts), connection).await;
     ending.await.map_err(|_| Refusal::internal())?
 }
 
@@ -117,19 +117,19 @@ async fn end(
     house: &Arc<House>,
     updates: &Updates,
     image: Image,
-    taken: oneshot::Receiver<Result<Esp, Code>>,
+    (taken, claim): (oneshot::Receiver<Result<Esp, Code>>, Claim),
     event: impl Fn(Outcome) -> Event,
 ) -> Result<Reply, Refusal> {
     let done = match taken.await.unwrap_or(Err(Code::Internal)) {
-        // No durable record, no effect.
-        Ok(esp) => match house.log.record(event(Outcome::Done)).await {
-            Ok(_) => arm(house, updates, image).await.map(|image| (esp, image)),
-            Err(unavailable) => {
-                updates.abandon();
-                return Err(unavailable.into());
-            }
-        },
-        Err(code) => Err(code),
+        Ok(esp) => {
+            // No durable record, no effect.
+            house.log.record(event(Outcome::Done)).await?;
+            arm(house, updates, image, claim).await.map(|image| (esp, image))
+        }
+        Err(code) => {
+            drop(claim);
+            Err(code)
+        }
     };
     match done {
         Ok((esp, image)) => {
@@ -141,7 +141,6 @@ async fn end(
             Reply::json(&api::ImageTaken { image, esp: esp.letter().to_owned() })
         }
         Err(code) => {
-            updates.abandon();
             house.log.record(event(Outcome::Refused(code.into()))).await?;
             Err(code.into())
         }
@@ -150,7 +149,12 @@ async fn end(
 
 /// Under the lock of the root's life, so that no bundle comes in between: what is armed is listed, and
 /// stays so until the image has been tried.
-async fn arm(house: &Arc<House>, updates: &Updates, image: Image) -> Result<Digest, Code> {
+async fn arm(
+    house: &Arc<House>,
+    updates: &Updates,
+    image: Image,
+    claim: Claim,
+) -> Result<Digest, Code> {
     let (house, updates) = (Arc::clone(house), updates.clone());
     let armed = tokio::task::spawn_blocking(move || {
         let mut life = house.life();
@@ -159,7 +163,7 @@ async fn arm(house: &Arc<House>, updates: &Updates, image: Image) -> Result<Dige
             return Err(Code::ImageUnlisted);
         }
         life.set_trial(true);
-        let armed = updates.arm(image.pcr11);
+        let armed = updates.arm(&claim, image.pcr11);
         if armed.is_err() {
             life.set_trial(false);
         }
