@@ -259,6 +259,44 @@ fn strangers_who_all_want_the_tpm_wait_or_are_told_and_a_listed_client_goes_on()
 }
 
 #[test]
+fn who_asks_and_hangs_up_leaves_room_for_operators() {
+    const HEAD: &[u8] = b"POST /v1/bundle HTTP/1.1\r\nHost: x\r\n\
+        Content-Type: application/octet-stream\r\nContent-Length: 1\r\n\r\nx";
+    let host = Host::start().expect("a box");
+    let operate = host.client("operate").expect("a client");
+    let octets = [("Content-Type", "application/octet-stream")];
+    let push = |client: &Client| {
+        let mut connection = client.connect().expect("a connection");
+        connection.send("POST", "/v1/bundle", &octets, Some(b"x")).and_then(|a| a.code())
+    };
+    // Strangers, and a web server in wrong hands, whose key is listed.
+    for other in [host.nobody().expect("a client"), host.client("web").expect("a client")] {
+        let other = other.with_patience(Duration::from_secs(3));
+        // Whatever is asked waits for this.
+        let life = host.house().life();
+        let asked: Vec<_> = (0..4)
+            .map(|_| {
+                let mut connection = other.connect().expect("a connection");
+                connection.write(HEAD).expect("sent");
+                connection
+            })
+            .collect();
+        assert_eq!(push(&other).expect("an answer"), "temporary-reduced-capacity");
+        drop(asked);
+        // Those four are worked for, though they have gone; nobody takes what is left.
+        for _ in 0..2 {
+            assert_eq!(push(&other).expect("an answer"), "temporary-reduced-capacity");
+        }
+        std::thread::scope(|scope| {
+            let asked = scope.spawn(|| push(&operate).expect("an answer"));
+            std::thread::sleep(Duration::from_millis(300));
+            drop(life);
+            assert_eq!(asked.join().expect("no panic"), "malformed-bundle");
+        });
+    }
+}
+
+#[test]
 fn when_the_port_closes_everybody_is_told() {
     let mut host = Host::start().expect("a box");
     let mut idle = host.client("web").and_then(|c| c.connect()).expect("a connection");

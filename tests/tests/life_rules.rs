@@ -1,6 +1,8 @@
 //! What a box accepts, refuses, opens and keeps closed, by name.
 #![allow(clippy::unwrap_used)] // a helper of a test may end it
 
+use std::sync::{Arc, Mutex};
+
 use casemate_appliance::{
     life::{Accepted, Origin},
     tpm::Counter,
@@ -125,6 +127,41 @@ fn what_signers_must_not_leave_wrong_is_refused_and_the_box_goes_on() {
     assert_eq!(boot.life.accept(&one).unwrap_err().code, Code::TooFewSignatures);
     assert_eq!((boot.life.phase(), key(&boot.life, 1)), (Phase::Operational, root));
     assert_eq!(accept(&rig, &mut boot, &again(&base)).unwrap(), Accepted::InForce);
+}
+
+#[test]
+fn what_the_firmware_starts_first_is_asked_last_and_must_be_listed() {
+    let rig = Rig::new().unwrap();
+    let mut boot = rig.boot().unwrap();
+    let base = establish(&rig, &mut boot).unwrap();
+    // How often it was asked, and what it says next.
+    let firmware = Arc::new(Mutex::new((0, Ok(None))));
+    let asked = Arc::clone(&firmware);
+    boot.life.before_accepting(Box::new(move || {
+        let mut firmware = asked.lock().unwrap();
+        firmware.0 += 1;
+        firmware.1
+    }));
+    // Anyone may bring any of these, as often as they like.
+    let one = rig.site.sign_by(&again(&base), &[0]).unwrap();
+    for bytes in [&b"no bundle"[..], &one] {
+        boot.life.accept(bytes).unwrap_err();
+    }
+    let (mut older, mut unlisted) = (base.clone(), again(&base));
+    older.site.seq -= 1;
+    unlisted.images[0].pcr11 = Digest::ZERO;
+    assert_eq!(refusal(&rig, &mut boot, &older), Code::SeqLower);
+    assert_eq!(refusal(&rig, &mut boot, &unlisted), Code::NotListed);
+    assert_eq!(accept(&rig, &mut boot, &base).unwrap(), Accepted::Again);
+    assert_eq!(firmware.lock().unwrap().0, 0, "a firmware is slow");
+
+    firmware.lock().unwrap().1 = Ok(Some(Digest::sha256(b"an ESP that it does not list")));
+    assert_eq!(refusal(&rig, &mut boot, &again(&base)), Code::BootOrder);
+    firmware.lock().unwrap().1 = Err(Code::UpdateInProgress);
+    assert_eq!(refusal(&rig, &mut boot, &again(&base)), Code::UpdateInProgress);
+    firmware.lock().unwrap().1 = Ok(Some(base.images[0].esp));
+    assert_eq!(accept(&rig, &mut boot, &again(&base)).unwrap(), Accepted::InForce);
+    assert_eq!(firmware.lock().unwrap().0, 3);
 }
 
 fn established(bundle: &mut Bundle) -> &mut casemate_formats::bundle::body::Established {

@@ -41,9 +41,6 @@ impl Life {
         let host = open::listed(bundle, &self.tpm.identity(), &self.machine).map_err(|what| {
             Refused::new(Code::NotListed).detail(format!("the bundle does not list {what}"))
         })?;
-        if self.first.is_some_and(|first| bundle.images.iter().all(|image| image.esp != first)) {
-            return Err(Code::BootOrder.into());
-        }
         if self.host().is_some_and(|now| now.retired) && !host.retired {
             return Err(Code::Retired.into());
         }
@@ -56,6 +53,10 @@ impl Life {
         let Accept::Write(plan) = view.accept(seq, &digest, keep)? else {
             return Ok(Accepted::Again);
         };
+        let first = self.ask_first.as_ref().map_or(Ok(None), |ask| ask())?;
+        if first.is_some_and(|first| bundle.images.iter().all(|image| image.esp != first)) {
+            return Err(Code::BootOrder.into());
+        }
         // What is at hand from now on; put back when nothing was written.
         let before = (
             std::mem::replace(&mut self.chain, held.chain),

@@ -115,6 +115,9 @@ struct Pending {
 /// The flag: the root came out of a blob of this disk.
 pub type BeginLog = Box<dyn Fn(&Chain, &Bundle, &Host, bool) -> Result<(), Refused> + Send>;
 
+/// The hash of the ESP that the firmware starts first, where that is not the running one. May block.
+pub type AskFirst = Box<dyn Fn() -> Result<Option<Digest>, Code> + Send>;
+
 /// Slots, seal and counter of one box.
 pub struct Life {
     tpm: Tpm,
@@ -135,8 +138,8 @@ pub struct Life {
     broken: bool,
     /// The running image is on trial, or another one is about to be: what is in force stays so.
     trial: bool,
-    /// Hash of the ESP that the firmware starts first, where that is not the running one.
-    first: Option<Digest>,
+    /// Asks what the firmware starts first.
+    ask_first: Option<AskFirst>,
 }
 
 impl Life {
@@ -183,9 +186,10 @@ impl Life {
         self.trial = trial;
     }
 
-    /// What the firmware starts first, where that is not the running ESP: the next bundle must list it.
-    pub fn set_first(&mut self, first: Option<Digest>) {
-        self.first = first;
+    /// Whom to ask what the firmware starts first: a bundle must list it. Asked last, about bundles that
+    /// enough signers signed for this box: a firmware is slow, and stops the machine while it answers.
+    pub fn before_accepting(&mut self, ask: AskFirst) {
+        self.ask_first = Some(ask);
     }
 
     /// HPKE public key (X25519) of this boot.

@@ -120,7 +120,7 @@ impl Life {
             shares: Default::default(),
             broken: false,
             trial: false,
-            first: None,
+            ask_first: None,
         };
         if let Some(verified) = life.bundle() {
             life.phase = life.open_under(&verified)?;

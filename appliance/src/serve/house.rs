@@ -17,7 +17,7 @@ use casemate_formats::{
     audit::record::{Event, Outcome, Slug},
     bundle::{
         Bundle, Verified,
-        body::{Host, Label},
+        body::{Host, Label, Roles},
     },
     code::Code,
     digest::Digest,
@@ -128,6 +128,9 @@ impl House {
     ) -> Result<Self, HouseError> {
         let beginning = Arc::new(Beginning::new(&log, &tpm, &boot.clock, ring));
         life.before_keeping(Arc::clone(&beginning).hook());
+        if let Some(updates) = boot.updates.clone() {
+            life.before_accepting(Box::new(move || updates.first_but_running()));
+        }
         let tls_key = TlsKey::generate()?;
         let first = tls_key.certify(&names(None, None), &[], None)?;
         let shown = Arc::new(Shown::new(first));
@@ -324,6 +327,12 @@ impl Snapshot {
     /// Whether the other end is a listed client.
     pub(super) fn knows(&self, peer: &Peer) -> bool {
         self.client(peer).is_ok()
+    }
+
+    /// Whether a listed client is an operator's.
+    pub(super) fn operates(&self, client: &Client) -> bool {
+        let roles = self.policy.as_ref().map(|policy| policy.roles(client.id));
+        roles.is_some_and(|roles| roles.0 & Roles::OPERATE.0 != 0)
     }
 
     /// Whether a listed client may call a route.

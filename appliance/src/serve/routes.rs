@@ -16,6 +16,7 @@ use casemate_formats::{
 };
 use http_body_util::Full;
 use hyper::{Request, Response, body::Incoming};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     House, Snapshot,
@@ -41,6 +42,9 @@ pub(super) struct Call<'a> {
     pub ids: &'a Ids,
     /// The line of the table.
     pub route: &'static Route,
+    /// Its place among those who share a few. Work that goes on when its caller hangs up keeps it: who
+    /// asks and hangs up, again and again, would otherwise fill the TPM's queue, and operators wait.
+    pub place: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 /// A listed client.
@@ -85,7 +89,7 @@ async fn serve(
     let now = house.snapshot();
     let client = now.client(peer);
     let listed = client.as_ref().ok();
-    let call = Call { house, now: &now, client: listed, ids, route };
+    let mut call = Call { house, now: &now, client: listed, ids, route, place: None };
     let admitted = match (route.closed_in(now.phase), route.caller, &client) {
         (Some(code), ..) => Err(code),
         (None, Caller::Anyone, _) => Ok(()),
@@ -107,13 +111,15 @@ async fn serve(
         Ok(body) => body,
         Err(refusal) => return call.refused(refusal).await,
     };
-    // Whoever has no listed key shares a few places with all others of that kind; with the whole body
-    // here, or four who trickle theirs could keep everybody from request and push.
-    let _places = if listed.is_none() && route.method == Method::Post {
-        (Some(house.gate.stranger(connection).await.ok_or(Code::ReducedCapacity)?), body.place)
-    } else {
-        (None, body.place)
-    };
+    // What anyone may ask takes one of a few places, and operators alone go past them: a web server in
+    // wrong hands must not keep away the bundle that removes it. With the whole body here, or four who
+    // trickle theirs could keep everybody from request and push.
+    let anyone = route.caller == Caller::Anyone && route.method == Method::Post;
+    if anyone && !listed.is_some_and(|client| now.operates(client)) {
+        let place = house.gate.stranger(connection).await.ok_or(Code::ReducedCapacity)?;
+        call.place = Some(Arc::new(place));
+    }
+    let _sender = body.place;
     if query.is_some() && route.endpoint != Endpoint::AuditBlocks {
         return call.refused(Code::MalformedRequest.into()).await;
     }

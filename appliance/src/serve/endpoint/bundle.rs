@@ -16,7 +16,6 @@ use crate::{
     life::{Accepted, Refused},
     reply::{OCTETS, Refusal, Reply},
     serve::{House, routes::Call},
-    update::Updates,
 };
 
 pub(in crate::serve) fn get(call: &Call<'_>) -> Result<Reply, Refusal> {
@@ -37,9 +36,12 @@ pub(in crate::serve) async fn post(call: &Call<'_>, body: &[u8]) -> Result<Reply
     if body.len() > limits::BUNDLE_BYTES {
         return Err(Code::TooLarge.into());
     }
-    let (house, envelope) = (Arc::clone(call.house), body.to_vec());
+    let (house, envelope, place) = (Arc::clone(call.house), body.to_vec(), call.place.clone());
     // An accept that has begun is recorded, and a retired box leaves, even when its caller hangs up.
-    let answered = tokio::spawn(async move { take(&house, envelope).await });
+    let answered = tokio::spawn(async move {
+        let _place = place;
+        take(&house, envelope).await
+    });
     answered.await.map_err(|_| Refusal::internal())?
 }
 
@@ -84,10 +86,8 @@ async fn note(
 
 fn accept(house: &House, envelope: &[u8]) -> Result<(Accepted, api::Accepted), Refused> {
     let updates = house.boot.updates.as_ref();
-    let first = updates.and_then(Updates::first_but_running);
     let mut life = house.life();
     let before = life.bundle();
-    life.set_first(first);
     let outcome = life.accept(envelope)?;
     // Anyone may bring the bundle in force again: that costs no certificate and no keyring.
     if outcome != Accepted::Again || !house.snapshot().is_serving() {

@@ -23,9 +23,12 @@ pub(in crate::serve) async fn post(call: &Call<'_>, body: &[u8]) -> Result<Reply
     if messages.is_empty() {
         return Err(Code::MalformedRequest.into());
     }
-    let house = Arc::clone(call.house);
+    let (house, place) = (Arc::clone(call.house), call.place.clone());
     // A root that has come in is recorded even when its caller hangs up.
-    let taken = tokio::spawn(async move { take(&house, messages).await });
+    let taken = tokio::spawn(async move {
+        let _place = place;
+        take(&house, messages).await
+    });
     taken.await.map_err(|_| Refusal::internal())?
 }
 
