@@ -64,6 +64,15 @@ fn push(ops: &Ops, names: &[&str]) -> crate::ops::Run {
     ops.on_site(&[&["share", "push", "--host", "alpha"][..], &files].concat())
 }
 
+/// A host record whose interface has this hardware address.
+fn with_mac(record: &str, mac: &str) -> String {
+    let mac = format!("mac = \"{mac}\"");
+    match record.contains("[network]") {
+        true => record.replacen("[network]", &format!("[network]\n{mac}"), 1),
+        false => format!("{record}\n[network]\n{mac}\n"),
+    }
+}
+
 #[test]
 fn a_second_box_takes_four_commands_and_no_custodian() {
     let (ops, alpha, token) = serving();
@@ -111,7 +120,13 @@ fn a_closed_box_an_older_bundle_and_an_unlisted_box_get_and_give_no_root() {
 fn all_boxes_lost_a_new_board_and_k_custodians_bring_the_old_tokens_back() {
     let (ops, alpha, token) = serving();
     drop(alpha);
+    // The lost board was told from others by its hardware address; the new one has another.
+    let record = ops.path("site/hosts/alpha.toml");
+    let old = fs::read_to_string(&record).expect("a record");
+    fs::write(&record, with_mac(&old, "02:00:00:00:00:01")).expect("written");
     let new = replaced(&ops);
+    let text = fs::read_to_string(&record).expect("a record");
+    assert!(!text.contains("02:00:00:00:00:01"), "{text}");
     let file = request(&ops);
     let seen = ops.seal(&file, "ann", (1, 1), &[]).ok();
     assert_eq!((&seen["host"], &seen["custodian"]), (&json!("alpha"), &json!("ann")));

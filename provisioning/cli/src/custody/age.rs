@@ -42,11 +42,16 @@ impl Age {
             .spawn()
             .map_err(failed)?;
         let listening = child.stderr.take().map(|stderr| thread::spawn(|| listen(stderr)));
-        if let Some(mut stdin) = child.stdin.take() {
-            // age may refuse before it has read everything: what it says counts, not the broken pipe.
-            let _ = stdin.write_all(file);
-        }
-        let done = child.wait_with_output().map_err(failed)?;
+        let stdin = child.stdin.take();
+        // Beside each other: age answers while it reads, and a share file holds a whole bundle.
+        let done = thread::scope(|scope| {
+            scope.spawn(move || {
+                // age may refuse before it has read everything: what it says counts, not the broken pipe.
+                stdin.map(|mut stdin| stdin.write_all(file))
+            });
+            child.wait_with_output()
+        })
+        .map_err(failed)?;
         let plaintext = Zeroizing::new(done.stdout);
         let said = listening.and_then(|thread| thread.join().ok()).unwrap_or_default();
         Ok(if done.status.success() { Ok(plaintext) } else { Err(said) })

@@ -53,7 +53,9 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let draft = folder.join(format!(".{name}.{}", std::process::id()));
-    let result = fs::File::create(&draft)
+    // What an interrupted write left, or what somebody put there for this write to follow.
+    let _ = fs::remove_file(&draft);
+    let result = fs::File::create_new(&draft)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
         .and_then(|()| fs::rename(&draft, path))
         // The new name is durable too before anything is built on it.
@@ -62,6 +64,24 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&draft);
     }
     result
+}
+
+/// Refuses to write in the place of a file that is needed: a share file is there once.
+///
+/// # Errors
+/// Environment: `path` is one of `needed`.
+pub fn not_in_place_of(path: &Path, needed: &[&Path]) -> Result<(), Failure> {
+    let Ok(found) = fs::canonicalize(path) else { return Ok(()) };
+    match needed.iter().find(|needed| fs::canonicalize(needed).is_ok_and(|n| n == found)) {
+        None => Ok(()),
+        Some(needed) => Err(Failure::environment(
+            "in-place-of",
+            format!("{} would be written over", needed.display()),
+        )
+        .expected("another name for what is written")
+        .found(path.display())
+        .next("name another file; nothing was written")),
+    }
 }
 
 /// Writes a public value as JSON for people and programs.

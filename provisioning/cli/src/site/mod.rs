@@ -17,7 +17,7 @@ mod files;
 pub mod restore;
 pub mod template;
 
-pub use files::{Written, read_bounded, write, write_json};
+pub use files::{Written, not_in_place_of, read_bounded, write, write_json};
 
 use std::{
     collections::BTreeMap,

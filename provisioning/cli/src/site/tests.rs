@@ -41,5 +41,16 @@ fn a_file_is_written_whole_and_only_when_it_changes() {
     assert_eq!(write(&path, b"1").unwrap(), Written::Same);
     assert_eq!(write(&path, b"2").unwrap(), Written::Changed);
     assert_eq!(fs::read(&path).unwrap(), b"2");
+    // A link that somebody put where the draft will stand is not followed.
+    let victim = dir.path().join("victim");
+    fs::write(&victim, b"mine").unwrap();
+    let draft = path.with_file_name(format!(".b.{}", std::process::id()));
+    std::os::unix::fs::symlink(&victim, draft).unwrap();
+    assert_eq!(write(&path, b"3").unwrap(), Written::Changed);
+    assert_eq!(
+        (fs::read(&path).unwrap(), fs::read(&victim).unwrap()),
+        (b"3".into(), b"mine".into())
+    );
+    assert!(!path.is_symlink());
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
 }

@@ -13,6 +13,7 @@ use casemate_formats::{
     digest::Digest,
     share::{
         Share, ShareFile,
+        age::{self, parse_recipient},
         exchange::{RecoveryRequest, SealedShare},
         seal::{Binding, BootKey, Contents, open},
         split::combine,
@@ -417,6 +418,18 @@ fn signers_change_by_a_command_that_keeps_what_people_wrote() {
     let only = bench.good(&["site", "signers", "--site", "site", "--only", "eve.pub"]);
     assert_eq!((&only["threshold"], only["signers"].as_array().unwrap().len()), (&json!(1), 1));
     bench.refused(&["site", "signers", "--site", "site", "--add", "ann.age"], "out-of-range");
+    // A key that never signed: whoever was meant would go on signing.
+    assert!(
+        Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-f", "fay"])
+            .current_dir(bench.path("."))
+            .status()
+            .unwrap()
+            .success()
+    );
+    let before = bench.read("site/site.toml");
+    bench.refused(&["site", "signers", "--site", "site", "--drop", "fay.pub"], "no-such-signer");
+    assert_eq!(bench.read("site/site.toml"), before);
 }
 
 #[test]
@@ -429,6 +442,9 @@ fn asking_for_a_root_or_shares_needs_a_root_and_says_who_comes_and_goes() {
     assert_eq!(bench.casemate(&["genesis", "ask", "--site", "site"]).code, 2);
     let ask = ["genesis", "ask", "--site", "site"];
     bench.refused(&[&ask[..], &["--add", "dan=age1x"]].concat(), "out-of-range");
+    let before = bench.read("site/bundle.toml");
+    bench.refused(&[&ask[..], &["--drop", "anne"]].concat(), "no-such-custodian");
+    assert_eq!(bench.read("site/bundle.toml"), before, "nothing was asked in its place");
     let eve = format!("ann={}", bench.recipient("eve"));
     bench.refused(&[&ask[..], &["--add", &eve]].concat(), "duplicate");
     let replaced = bench.good(&[&ask[..], &["--drop", "ann", "--add", &eve]].concat());
@@ -436,6 +452,45 @@ fn asking_for_a_root_or_shares_needs_a_root_and_says_who_comes_and_goes() {
     assert_eq!(replaced["split"], 2);
     let asked = bench.good(&["bundle", "diff", "--site", "site"]);
     assert!(asked["lines"].to_string().contains("root.next.split = 2"), "{asked}");
+}
+
+#[test]
+fn a_share_file_that_holds_the_largest_bundle_opens() {
+    let scene = Scene::new();
+    let mut kept = scene.kept("ann");
+    // As many bytes as a bundle may have; age answers long before it has read all of them.
+    kept.bundle = vec![0; casemate_formats::limits::BUNDLE_BYTES];
+    let recipient = parse_recipient(&scene.bench.recipient("ann")).unwrap();
+    let mut rng = UnwrapErr(SysRng);
+    let file = age::encrypt(&recipient, &kept.expose_encoded(), &mut rng).unwrap();
+    fs::write(scene.bench.path(share("ann")), file).unwrap();
+    let check = ["share", "check", &share("ann"), "--identity", "ann.age"];
+    let said = scene.bench.casemate(&check);
+    assert_eq!(said.refusal(), "share-malformed", "it was read to its end: {}", said.raw);
+}
+
+#[test]
+fn nothing_is_written_in_the_place_of_a_share_an_identity_or_a_request() {
+    let scene = Scene::new();
+    let bench = &scene.bench;
+    scene.write(&scene.asked());
+    let kept = share("ann");
+    std::os::unix::fs::symlink(&kept, bench.path("link")).unwrap();
+    let all = [&*kept, "ann.age", "alpha.request"].map(|name| (name, fs::read(bench.path(name))));
+    let over = |arguments: &[&str]| {
+        let said = bench.casemate(arguments);
+        assert_eq!((said.code, said.refusal()), (2, "in-place-of"), "{}", said.raw);
+        for (name, before) in &all {
+            assert_eq!(&fs::read(bench.path(name)).unwrap(), before.as_ref().unwrap(), "{name}");
+        }
+    };
+    let seal = ["share", "seal", "alpha.request", "--share", &kept, "--identity", "ann.age"];
+    for out in [&*kept, "./ann.age", "alpha.request", "link"] {
+        over(&[&seal[..], &["--yes", "-o", out]].concat());
+    }
+    let bundle = ["share", "bundle", &kept, "--identity", "ann.age"];
+    over(&[&bundle[..], &["-o", &kept]].concat());
+    over(&[&bundle[..], &["-o", "site.bundle", "--anchors-to", "ann.age"]].concat());
 }
 
 #[test]

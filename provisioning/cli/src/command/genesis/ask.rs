@@ -51,7 +51,7 @@ impl Command {
     /// Runs it.
     ///
     /// # Errors
-    /// There is no root yet; nothing is asked for; a name or a recipient is none.
+    /// There is no root yet; nothing is asked for; nobody is dropped; a name or a recipient is none.
     pub fn run(self, output: &Output) -> Result<(), Failure> {
         let anything = self.new_root
             || self.again
@@ -70,6 +70,19 @@ impl Command {
                 .next("before the first genesis, change [root] in bundle.toml and build"));
         };
         let source = site.bundle_source()?.root;
+        let ever = root.custodians.iter().map(|custodian| custodian.name.to_string());
+        let ever: Vec<String> =
+            ever.chain(source.custodian.iter().map(|c| c.name.clone())).collect();
+        // Said of somebody else, it would let the one who leaves stay.
+        if let Some(unknown) = self.drop.iter().find(|name| !ever.contains(name)) {
+            return Err(Failure::refused(
+                "no-such-custodian",
+                "nobody of this name is a custodian",
+            )
+            .expected(source.custodian.iter().map(|c| &*c.name).collect::<Vec<_>>().join(", "))
+            .found(unknown)
+            .next("`--drop` takes the name that the bundle gives a custodian"));
+        }
         let custodians = self.custodians(&source)?;
         let generation = known.generation + u32::from(self.new_root);
         site.edit_bundle(|document| {

@@ -59,13 +59,14 @@ pub(super) fn record(
                 .found(new.ek.fingerprint().short())
                 .next("choose another name; if this is a new board in its place, add --replace"));
         }
-        // What ops wrote about the place stays; what was of the board goes.
-        let record = HostRecord {
-            budget_share: old.budget_share,
-            sealed: old.sealed,
-            network: old.network.clone(),
-            ..new
+        // What ops wrote about the place stays, unless the new board was expected there; what was of the
+        // board goes: with its hardware address the new one would find no interface of its own.
+        let network = match new.network == NetworkRecord::default() {
+            true => NetworkRecord { mac: None, ..old.network.clone() },
+            false => new.network,
         };
+        let (budget_share, sealed) = (old.budget_share, old.sealed);
+        let record = HostRecord { budget_share, sealed, network, ..new };
         return Ok((record, Change::Replaced));
     }
     let record = with_state(old, attested);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::{
     custody::{Age, Kept, review::anchors_digest},
     output::{Failure, Output},
-    site::write,
+    site::{not_in_place_of, write},
 };
 
 /// Takes the newest bundle that you saw out of your share file, and the anchors that you believe. Both
@@ -32,6 +32,9 @@ impl Command {
     /// # Errors
     /// It does not open, or holds no bundle.
     pub fn run(self, output: &Output) -> Result<(), Failure> {
+        for path in [Some(&self.output), self.anchors_to.as_ref()].into_iter().flatten() {
+            not_in_place_of(path, &[&self.share, &self.age.identity])?;
+        }
         let kept = Kept::open(&self.share, &self.age)?;
         let Some(seen) = kept.seen()? else {
             return Err(Failure::refused("no-bundle", "this share file holds no bundle yet")

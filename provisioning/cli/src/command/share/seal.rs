@@ -15,7 +15,7 @@ use crate::{
         review::{self, Accepted, Review},
     },
     output::{Failure, Output},
-    site::{read_bounded, write_json},
+    site::{not_in_place_of, read_bounded, write_json},
 };
 
 /// Arguments of `casemate share seal`.
@@ -54,6 +54,7 @@ impl Command {
     /// # Errors
     /// The request does not hold, by name; the share does not open or is not of the root in force; no.
     pub fn run(self, output: &Output) -> Result<(), Failure> {
+        not_in_place_of(&self.output, &[&self.share, &self.age.identity, &self.request])?;
         let accepted = self.accept_anchors.as_deref().map(review::fingerprint).transpose()?;
         let bytes = read_bounded(&self.request, MAX_REQUEST_BYTES)?;
         let asked = RecoveryRequest::parse(&bytes).map_err(|error| {

@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use casemate_formats::bundle::armor::{fingerprint, parse_public_key};
+use casemate_formats::{
+    anchors::Anchors,
+    bundle::armor::{fingerprint, parse_public_key},
+};
 
 use super::init;
 use crate::{
@@ -47,7 +50,7 @@ impl Command {
     /// Runs it.
     ///
     /// # Errors
-    /// A file is no public key; the threshold does not fit; the Secure Boot variables are missing.
+    /// A file is no public key, or of nobody who signs; the threshold does not fit; the Secure Boot variables are missing.
     pub fn run(self, output: &Output) -> Result<(), Failure> {
         let site = Site::open(&self.site)?;
         let before = site.anchors()?;
@@ -55,6 +58,16 @@ impl Command {
         let mut keys = if self.only.is_empty() { source.signers.clone() } else { Vec::new() };
         let blob = |line: &str| parse_public_key(line).ok();
         let dropped = read(&self.drop)?;
+        let ever: Vec<_> = site.anchors_ever()?.into_iter().flat_map(|a| a.signers).collect();
+        for (path, line) in self.drop.iter().zip(&dropped) {
+            // Said of somebody else, it would let the one who leaves stay.
+            if !blob(line).is_some_and(|blob| ever.contains(&blob)) {
+                return Err(Failure::refused("no-such-signer", "nobody with this key signs")
+                    .expected(list_of(&before))
+                    .found(path.display())
+                    .next("`casemate site signers` shows who signs"));
+            }
+        }
         keys.retain(|line| !dropped.iter().any(|gone| blob(gone) == blob(line)));
         for line in read(&self.add)?.into_iter().chain(read(&self.only)?) {
             if !keys.iter().any(|known| blob(known) == blob(&line)) {
@@ -101,6 +114,10 @@ impl Command {
         );
         Ok(())
     }
+}
+
+fn list_of(anchors: &Anchors) -> String {
+    words::signers(anchors).join(", ")
 }
 
 fn read(paths: &[PathBuf]) -> Result<Vec<String>, Failure> {
