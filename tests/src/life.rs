@@ -129,6 +129,15 @@ impl Rig {
         Ok(self.open(tpm, measured)?)
     }
 
+    /// Boots the listed image after three panics.
+    ///
+    /// # Errors
+    /// TPM or disk do not answer.
+    pub fn boot_after_panics(&self) -> Result<Boot> {
+        let tpm = self.enter(&self.soft.tcti(), Measured::LISTED)?;
+        Ok(self.open_after(tpm, Measured::LISTED, true)?)
+    }
+
     /// Firmware, stub, and PID 1 up to `enter-casemate`.
     ///
     /// # Errors
@@ -149,9 +158,22 @@ impl Rig {
     /// # Errors
     /// TPM or disk do not answer.
     pub fn open(&self, tpm: Tpm, measured: Measured) -> Result<Boot, LifeError> {
+        self.open_after(tpm, measured, false)
+    }
+
+    /// The same; `crash_loop`: after three panics.
+    ///
+    /// # Errors
+    /// TPM or disk do not answer.
+    pub fn open_after(
+        &self,
+        tpm: Tpm,
+        measured: Measured,
+        crash_loop: bool,
+    ) -> Result<Boot, LifeError> {
         let state = Arc::new(State::open(self.disk.blocks())?);
         let ring = state.ring();
-        let machine = Machine { image: measured.image(), pcr7: measured.pcr7(), crash_loop: false };
+        let machine = Machine { image: measured.image(), pcr7: measured.pcr7(), crash_loop };
         let life = Life::open(tpm.clone(), state, self.site.anchors.clone(), machine)?;
         tpm.extend(11, measure::LEAVE)?;
         Ok(Boot { life, tpm, ring, measured })

@@ -43,6 +43,10 @@ enum Step {
     NameFormer,
     /// One by which this host keeps nothing, or keeps it again.
     Unseal,
+    /// One by which this host is to destroy what it holds.
+    Retire,
+    /// An image is about to be tried, or is no longer.
+    Trial,
     /// A signed one that must be refused.
     Bad(Flaw),
     Genesis,
@@ -55,6 +59,8 @@ enum Step {
         pending: bool,
     },
     Reboot,
+    /// Three panics came before.
+    Panics,
     /// Another image that no bundle lists.
     RebootUnlisted,
     ClearTpm,
@@ -110,6 +116,9 @@ struct World {
     on: Option<(Boot, TpmProxy)>,
     rig: Rig,
     measured: Measured,
+    /// The next boot comes after three panics; this one did.
+    panics: (bool, bool),
+    trial: bool,
     /// The newest bundle that was taken.
     newest: Option<Bundle>,
     answers: Vec<(Answer, Bundle)>,
@@ -132,6 +141,8 @@ impl World {
             on: None,
             rig,
             measured: Measured::LISTED,
+            panics: (false, false),
+            trial: false,
             newest: None,
             answers: Vec::new(),
             shares: BTreeMap::new(),
@@ -145,13 +156,16 @@ impl World {
     }
 
     fn boot(&mut self) {
+        self.panics = (false, self.panics.0);
+        self.trial = false;
         // The cut of before may fall into the boot itself: then it is booted once more.
         for _ in 0..2 {
             self.on = None;
             self.rig.power_cycle().unwrap();
             let bus = self.rig.bus().unwrap();
             let tpm = self.rig.enter(&bus.tcti(), self.measured);
-            let boot = tpm.and_then(|tpm| Ok(self.rig.open(tpm, self.measured)?));
+            let boot =
+                tpm.and_then(|tpm| Ok(self.rig.open_after(tpm, self.measured, self.panics.1)?));
             match boot {
                 Ok(boot) => {
                     self.on = Some((boot, bus));
@@ -189,6 +203,8 @@ impl World {
         if self.measured.image() != Measured::LISTED.image() {
             assert!(!open, "{:?}: an image that no bundle lists", self.history);
         }
+        assert!(!(open && self.panics.1), "{:?}: after three panics", self.history);
+        assert!(!(open && self.is_retired()), "{:?}: retired", self.history);
         assert_eq!(boot.tpm.lockout_counter().unwrap_or(0), 0);
         if !open {
             return;
@@ -202,29 +218,31 @@ impl World {
         }
     }
 
+    fn is_retired(&self) -> bool {
+        self.in_force().is_some_and(|bundle| bundle.hosts[0].retired)
+    }
+
     /// What the signers build on.
     fn base(&self) -> Bundle {
         let boot = &self.on.as_ref().expect("it is on").0;
-        match (&self.newest, self.in_force()) {
-            (Some(newest), _) => {
-                let mut next = newest.clone();
-                next.site.seq += 1;
-                next
-            }
-            (None, Some(mut next)) => {
-                next.site.seq += 1;
-                next
-            }
-            (None, None) => self.rig.bundle(1, boot),
-        }
+        let Some(mut next) = self.newest.clone().or_else(|| self.in_force()) else {
+            return self.rig.bundle(1, boot);
+        };
+        next.site.seq += 1;
+        // Listed again: a box that was set up anew takes it, one that destroyed what it held does not.
+        next.hosts[0].retired = false;
+        next
     }
 
     /// The box gets a bundle that it may take.
     fn push(&mut self, bundle: Bundle) {
         let envelope = self.rig.site.sign(&bundle).unwrap();
         let (was_open, before) = (self.phase() == Phase::Operational, self.in_force());
+        let retired = self.is_retired();
         match self.life().life.accept(&envelope) {
             Ok(_) => {
+                assert!(!self.trial, "{:?}: while an image is on trial", self.history);
+                assert!(!retired || bundle.hosts[0].retired, "{:?}: undone", self.history);
                 assert_eq!(self.in_force().as_ref(), Some(&bundle));
                 self.newest = Some(bundle);
                 if self.phase() == Phase::Operational {
@@ -239,7 +257,7 @@ impl World {
 
     /// Something was kept, or destroyed, as the bundle in force has it.
     fn sealed(&mut self) {
-        let keeps = self.in_force().is_some_and(|bundle| bundle.hosts[0].sealed);
+        let keeps = self.in_force().is_some_and(|b| b.hosts[0].sealed && !b.hosts[0].retired);
         // A bundle that is taken by a closed box leaves what may live.
         self.may_open = keeps && (self.may_open || self.phase() == Phase::Operational);
         let boot = &self.on.as_ref().expect("it is on").0;
@@ -291,6 +309,7 @@ impl World {
     fn genesis(&mut self) {
         let asking = self.in_force();
         if let Ok(answer) = self.life().life.genesis() {
+            assert!(!self.trial && !self.panics.1, "{:?}: no time for a root", self.history);
             let kept = Shares::of(&self.rig.site, &answer).unwrap();
             self.shares.insert((answer.fingerprint, answer.split), kept);
             self.answers.push((answer, asking.expect("a bundle asked")));
@@ -429,6 +448,16 @@ impl World {
                 bundle.hosts[0].sealed = !bundle.hosts[0].sealed;
                 self.push(bundle);
             }
+            Step::Retire => {
+                let mut bundle = self.base();
+                bundle.hosts[0].retired = true;
+                self.push(bundle);
+            }
+            Step::Trial => {
+                self.trial = !self.trial;
+                let trial = self.trial;
+                self.life().life.set_trial(trial);
+            }
             Step::Bad(flaw) => self.bad(flaw),
             Step::Genesis => self.genesis(),
             Step::Shares => {
@@ -440,6 +469,10 @@ impl World {
             Step::Envelope { pending } => self.forwarded(pending),
             Step::Reboot => {
                 self.other = (self.rig.disk.copy(), self.may_open);
+                self.boot();
+            }
+            Step::Panics => {
+                self.panics.0 = true;
                 self.boot();
             }
             Step::RebootUnlisted => {
@@ -492,15 +525,16 @@ impl World {
         }
         let mut last = newest;
         last.site.seq += 1;
-        last.hosts[0].sealed = true;
+        (last.hosts[0].sealed, last.hosts[0].retired) = (true, false);
         let envelope = self.rig.site.sign(&last).unwrap();
         let (boot, _) = self.on.as_mut().expect("it is on");
         match boot.life.accept(&envelope) {
             Ok(_) => {}
             Err(refused) => {
-                // It was asleep while the root changed: its disk is flashed, as the runbook says.
-                let asleep = refused.code.slug() == "root-not-held";
-                assert!(asleep, "{:?}: {refused:?}", self.history);
+                // It was asleep while the root changed, or is to be set up anew: its disk is flashed, as
+                // the runbook says.
+                let flashed = ["root-not-held", "retired"].contains(&refused.code.slug());
+                assert!(flashed, "{:?}: {refused:?}", self.history);
                 self.may_open = false;
                 self.rig.disk = TestDisk::blank(4096);
                 self.boot();
@@ -540,6 +574,8 @@ fn any_step() -> impl Strategy<Value = Step> {
         4 => Just(Step::Name),
         1 => Just(Step::NameFormer),
         1 => Just(Step::Unseal),
+        1 => Just(Step::Retire),
+        1 => Just(Step::Trial),
         3 => prop::sample::select(&FLAWS[..]).prop_map(Step::Bad),
         4 => Just(Step::Genesis),
         4 => Just(Step::Shares),
@@ -547,6 +583,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         2 => any::<bool>().prop_map(|pending| Step::Envelope { pending }),
         2 => Just(Step::Reboot),
         1 => Just(Step::RebootUnlisted),
+        1 => Just(Step::Panics),
         2 => Just(Step::ClearTpm),
         1 => Just(Step::BlankDisk),
         1 => Just(Step::OldDisk),
@@ -556,7 +593,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 
 /// Sequences of one run of the tests; `CASEMATE_CAMPAIGN` makes it more.
 fn config() -> Config {
-    let seeds = campaign(16);
+    let seeds = campaign(96);
     let cases = u32::try_from(seeds.end - seeds.start).unwrap_or(u32::MAX);
     Config { cases, max_shrink_iters: 40, failure_persistence: None, ..Config::default() }
 }
@@ -580,20 +617,28 @@ fn no_sequence_loses_the_root_or_opens_what_should_be_closed() {
 
 #[test]
 fn every_pair_of_steps_in_either_order_ends_with_the_root_at_hand() {
-    const STEPS: [Step; 14] = [
+    const STEPS: [Step; 22] = [
         Step::Next,
         Step::AskRoot,
         Step::AskSplit,
         Step::Name,
+        Step::NameFormer,
         Step::Unseal,
+        Step::Retire,
+        Step::Trial,
         Step::Bad(Flaw::OtherRoot),
+        Step::Bad(Flaw::Fork),
         Step::Genesis,
         Step::Shares,
         Step::BadShares(Spoilt::Flipped),
+        Step::BadShares(Spoilt::ForgedEnvelope),
         Step::Envelope { pending: true },
+        Step::Envelope { pending: false },
         Step::Reboot,
+        Step::Panics,
         Step::RebootUnlisted,
         Step::ClearTpm,
+        Step::BlankDisk,
         Step::OldDisk,
     ];
     // Walks through every ordered pair in few lives: after step i, step j, for all of them.
@@ -606,6 +651,12 @@ fn every_pair_of_steps_in_either_order_ends_with_the_root_at_hand() {
             world.measured = Measured::LISTED;
             world.step(first);
             world.step(second);
+            if world.is_retired() {
+                // Set up anew: the walk goes on.
+                for step in [Step::BlankDisk, Step::Next, Step::Shares] {
+                    world.step(step);
+                }
+            }
         }
         world.recover();
     }

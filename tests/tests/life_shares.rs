@@ -2,7 +2,7 @@
 //! by which name, and what stays as it was.
 #![allow(clippy::unwrap_used)] // a helper of a test may end it
 
-use casemate_appliance::life::{Brought, Machine, Origin, Untaken};
+use casemate_appliance::life::{Brought, Origin, Untaken};
 use casemate_core::phase::{Phase, Reason};
 use casemate_formats::{
     bundle::{Bundle, body::Next},
@@ -265,21 +265,7 @@ fn a_box_that_may_not_have_the_root_takes_no_shares() {
     drop(boot);
     // Three panics.
     rig.power_cycle().unwrap();
-    let tpm = rig.enter(&rig.soft.tcti(), Measured::LISTED).unwrap();
-    let state = casemate_appliance::state::State::open(rig.disk.blocks()).unwrap();
-    let ring = state.ring();
-    let machine = Machine {
-        image: Measured::LISTED.image(),
-        pcr7: Measured::LISTED.pcr7(),
-        crash_loop: true,
-    };
-    let life = casemate_appliance::life::Life::open(
-        tpm.clone(),
-        state.into(),
-        rig.site.anchors.clone(),
-        machine,
-    );
-    let mut boot = Boot { life: life.unwrap(), tpm, ring, measured: Measured::LISTED };
+    let mut boot = rig.boot_after_panics().unwrap();
     let brought = shares(&boot, &bundle);
     assert_eq!(boot.life.take(&brought).unwrap_err().code, Code::CrashLoop);
     drop(boot);
@@ -297,6 +283,44 @@ fn a_box_that_may_not_have_the_root_takes_no_shares() {
     let brought = shares(&boot, &retiring);
     assert_eq!(boot.life.take(&brought).unwrap_err().code, Code::Retired);
     assert!(boot.life.chain().is_none());
+}
+
+#[test]
+fn after_three_panics_no_root_comes_in_however_the_box_came_to_be_closed() {
+    let (mut rig, bundle, kept, _) = lost();
+    let closed = |boot: &mut Boot, bundle: &Bundle| {
+        assert_eq!(boot.life.phase(), Phase::Locked(Reason::CrashLoop));
+        let brought = [0, 1].map(|who| message(boot, bundle, &Contents::Share(kept.share(who))));
+        assert_eq!(boot.life.take(&brought).unwrap_err().code, Code::CrashLoop);
+        assert_eq!(boot.life.genesis().unwrap_err().code, Code::CrashLoop);
+        assert!(boot.life.chain().is_none());
+    };
+    // It keeps nothing.
+    rig.power_cycle().unwrap();
+    let mut boot = rig.boot().unwrap();
+    let mut unsealed = again(&bundle);
+    unsealed.hosts[0].sealed = false;
+    accept(&rig, &mut boot, &unsealed).unwrap();
+    drop(boot);
+    rig.power_cycle().unwrap();
+    let mut boot = rig.boot_after_panics().unwrap();
+    closed(&mut boot, &unsealed);
+    // Its disk was blank when it started.
+    drop(boot);
+    rig.disk = TestDisk::blank(4096);
+    rig.power_cycle().unwrap();
+    let mut boot = rig.boot_after_panics().unwrap();
+    assert_eq!(boot.life.phase(), Phase::Unprovisioned);
+    accept(&rig, &mut boot, &bundle).unwrap();
+    closed(&mut boot, &bundle);
+    drop(boot);
+    // There is no root of the site yet, and none is made here.
+    rig.disk = TestDisk::blank(4096);
+    rig.power_cycle().unwrap();
+    let mut boot = rig.boot_after_panics().unwrap();
+    let first = rig.bundle(1, &boot);
+    accept(&rig, &mut boot, &first).unwrap();
+    assert_eq!(boot.life.genesis().unwrap_err().code, Code::CrashLoop);
 }
 
 #[test]

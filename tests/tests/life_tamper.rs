@@ -11,7 +11,7 @@ use casemate_core::{
     root::{self, Root, Sealed},
 };
 use casemate_formats::{digest::Digest, measure};
-use casemate_tests::life::{Kept, Measured, Rig, establish, key};
+use casemate_tests::life::{Kept, Rig, establish, key};
 use zeroize::Zeroizing;
 
 /// An Operational box, off, and the slot in force.
@@ -200,22 +200,14 @@ fn after_three_panics_the_root_stays_closed_and_the_blob_stays_whole() {
     let mut rig = Rig::new().unwrap();
     let (kept, ..) = operational(&mut rig);
     rig.restore(&kept).unwrap();
-    let tpm = rig.enter(&rig.soft.tcti(), Measured::LISTED).unwrap();
-    let state = std::sync::Arc::new(State::open(rig.disk.blocks()).unwrap());
-    let machine = casemate_appliance::life::Machine {
-        image: Measured::LISTED.image(),
-        pcr7: Measured::LISTED.pcr7(),
-        crash_loop: true,
-    };
-    let anchors = rig.site.anchors.clone();
-    let mut life = casemate_appliance::life::Life::open(tpm, state, anchors, machine).unwrap();
-    assert_eq!(life.phase(), Phase::Locked(Reason::CrashLoop));
-    assert!(life.chain().is_none());
-    let mut next = life.bundle().unwrap().bundle().clone();
+    let mut boot = rig.boot_after_panics().unwrap();
+    assert_eq!(boot.life.phase(), Phase::Locked(Reason::CrashLoop));
+    assert!(boot.life.chain().is_none());
+    let mut next = boot.life.bundle().unwrap().bundle().clone();
     next.site.seq += 1;
-    life.accept(&rig.site.sign(&next).unwrap()).unwrap();
-    assert_eq!(life.phase(), Phase::Locked(Reason::CrashLoop));
-    drop(life);
+    boot.life.accept(&rig.site.sign(&next).unwrap()).unwrap();
+    assert_eq!(boot.life.phase(), Phase::Locked(Reason::CrashLoop));
+    drop(boot);
     rig.power_cycle().unwrap();
     let boot = rig.boot().unwrap();
     assert_eq!(boot.life.phase(), Phase::Operational);

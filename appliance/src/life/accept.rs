@@ -91,7 +91,7 @@ impl Life {
         }
         self.phase = match self.phase {
             // Nothing was tried on this boot, and nothing will be.
-            Phase::Locked(Reason::CrashLoop) => self.phase,
+            _ if self.machine.crash_loop => Phase::Locked(Reason::CrashLoop),
             _ if !sealed => Phase::Locked(Reason::NotSealed),
             _ => Phase::Locked(self.why_locked()?),
         };
@@ -114,6 +114,12 @@ impl Life {
     /// Refuses what would be in force under two images, of which one may not know it.
     pub(super) fn require_no_trial(&self) -> Result<(), Refused> {
         if self.trial { Err(Code::Trial.into()) } else { Ok(()) }
+    }
+
+    /// Refuses a root where there is none: beside a firmware that fails again and again it is one that is
+    /// read out in the end, however this boot came to be closed.
+    pub(super) fn require_calm(&self) -> Result<(), Refused> {
+        if self.machine.crash_loop { Err(Code::CrashLoop.into()) } else { Ok(()) }
     }
 
     /// Refuses whatever would be built on a slot or counter that nobody has looked at since it failed.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use casemate_core::{
-    phase::{Phase, Reason},
+    phase::Phase,
     root::{self, Chain, Root},
 };
 use casemate_formats::{
@@ -188,10 +188,7 @@ impl Life {
         if host.retired {
             return Err(Code::Retired.into());
         }
-        // A root beside a firmware that fails again and again is one that is read out in the end.
-        if self.phase == Phase::Locked(Reason::CrashLoop) {
-            return Err(Code::CrashLoop.into());
-        }
+        self.require_calm()?;
         Ok((host, bundle.root.established.as_ref().ok_or(Code::NoRoot)?))
     }
 

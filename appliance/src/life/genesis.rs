@@ -35,6 +35,7 @@ impl Life {
     pub fn genesis(&mut self) -> Result<Answer, Refused> {
         self.require_whole()?;
         self.require_no_trial()?;
+        self.require_calm()?;
         let verified = self.bundle().ok_or(Code::WrongPhase)?;
         match self.phase {
             Phase::Locked(Reason::NotListed) => return Err(Code::NotListed.into()),

@@ -135,11 +135,14 @@ impl Life {
         };
         if host.retired || !host.sealed {
             self.destroy()?;
-            let reason = if host.retired { Reason::Retired } else { Reason::NotSealed };
-            return Ok(Phase::Locked(reason));
         }
-        if self.machine.crash_loop {
-            return Ok(Phase::Locked(Reason::CrashLoop));
+        let closed = [
+            (host.retired, Reason::Retired),
+            (self.machine.crash_loop, Reason::CrashLoop),
+            (!host.sealed, Reason::NotSealed),
+        ];
+        if let Some((_, reason)) = closed.into_iter().find(|(is_so, _)| *is_so) {
+            return Ok(Phase::Locked(reason));
         }
         let (index, sealed) = match self.first_that_opens()? {
             Tried::Opened(index, sealed) => (index, sealed),
