@@ -1,6 +1,6 @@
 //! What a test can check in a document: that every test which SPECIFICATION.md and THREAT-MODEL.md
-//! name is there, that promises are numbered in order, and that none goes without a test or a word
-//! that it is not kept yet.
+//! name is there, that promises are numbered in order, that none goes without a test or a word that it
+//! is not kept yet, and that RUNBOOKS.md says of every refusal what it means, who acts and how.
 
 use std::{
     collections::BTreeSet,
@@ -8,8 +8,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use casemate_formats::code::Code;
+
 const SPECIFICATION: &str = "appliance/SPECIFICATION.md";
 const THREAT_MODEL: &str = "appliance/THREAT-MODEL.md";
+const RUNBOOKS: &str = "provisioning/RUNBOOKS.md";
 /// How a line says that nothing holds it today.
 const NOT_YET: &str = "not yet";
 
@@ -92,4 +95,20 @@ fn every_promise_has_its_number_and_a_test_or_says_that_it_is_not_kept_yet() {
         let kept = named(held).next().is_some() || held.contains("tests/bench");
         assert!(kept || held.contains(NOT_YET), "{number}: neither a test nor \"{NOT_YET}\"");
     }
+}
+
+#[test]
+fn every_refusal_of_the_api_has_its_row_in_the_runbooks() {
+    let text = read(RUNBOOKS);
+    let section = text.split("\n## ").find(|section| section.starts_with("What is refused"));
+    let section = section.and_then(|section| section.split("\n# ").next()).expect("the section");
+    let rows: Vec<_> = section.lines().filter(|line| line.starts_with("| `")).collect();
+    let expected = Code::ALL.iter().map(|code| {
+        let (who, todo) = (code.who_acts().name(), code.what_to_do());
+        format!("| `{code}` | {} | {who}: {todo} |", code.title())
+    });
+    let expected: Vec<_> = expected.collect();
+    let missing: Vec<_> = expected.iter().filter(|row| !rows.contains(&row.as_str())).collect();
+    assert!(missing.is_empty(), "{RUNBOOKS} lacks these rows: {missing:#?}");
+    assert_eq!(rows.len(), expected.len(), "and has one of a code that is not there, or one twice");
 }
