@@ -3,7 +3,7 @@
 //!
 //! Magic (16), format u16, count u32, last u8, checksum (tagged SHA-256 of all before), zeros.
 
-use super::{UNIT, blank};
+use super::sector::Kind;
 use crate::digest::tagged;
 
 /// What it holds.
@@ -29,9 +29,11 @@ pub const LOOP: u32 = 3;
 /// Seconds of a boot within which a crash counts; a boot that lived longer clears the count.
 pub const WINDOW_S: u64 = 600;
 
-const MAGIC: &[u8; 16] = b"casemate.crash\0\0";
-const FORMAT: u16 = 1;
-const FIELDS: usize = 16 + 2 + 4 + 1;
+const KIND: Kind = Kind {
+    magic: b"casemate.crash\0\0",
+    format: 1,
+    checksum: |before| tagged("crash-sector", &[before]),
+};
 
 impl CrashSector {
     /// Whether this boot must leave the root closed.
@@ -50,37 +52,24 @@ impl CrashSector {
     /// The sector's unit.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(UNIT);
-        out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&FORMAT.to_be_bytes());
-        out.extend_from_slice(&self.count.to_be_bytes());
-        out.push(match self.last {
+        let last = match self.last {
             None => 0,
             Some(Crash::Panic) => 1,
             Some(Crash::Watchdog) => 2,
-        });
-        let checksum = tagged("crash-sector", &[&out]);
-        out.extend_from_slice(&checksum.0);
-        out.resize(UNIT, 0);
-        out
+        };
+        KIND.encode(&[&self.count.to_be_bytes(), &[last]])
     }
 
     /// Reads the unit; `None`: damaged, torn or never written.
     #[must_use]
     pub fn decode(unit: &[u8]) -> Option<Self> {
-        let (fields, rest) = unit.split_at_checked(FIELDS)?;
-        let (checksum, padding) = rest.split_at_checked(32)?;
-        let whole = fields.starts_with(MAGIC)
-            && fields[16..18] == FORMAT.to_be_bytes()
-            && tagged("crash-sector", &[fields]).0 == checksum
-            && blank(padding);
-        let last = match fields[22] {
+        let [a, b, c, d, last] = *KIND.decode::<5>(unit)?;
+        let last = match last {
             0 => None,
             1 => Some(Crash::Panic),
             2 => Some(Crash::Watchdog),
             _ => return None,
         };
-        let count = u32::from_be_bytes([fields[18], fields[19], fields[20], fields[21]]);
-        whole.then_some(Self { count, last })
+        Some(Self { count: u32::from_be_bytes([a, b, c, d]), last })
     }
 }

@@ -3,7 +3,7 @@
 //! Unit 0: magic (16), format u16, units u64, first tail unit u64, units of a tail place u32, first
 //! ring unit u64, ring units u64, checksum (tagged SHA-256 of all before), zeros. Big-endian.
 
-use super::{SLOTS, UNIT, blank, slot::SLOT_UNITS};
+use super::{SLOTS, UNIT, blank, sector::Kind, slot::SLOT_UNITS};
 use crate::{audit::block::MAX_BYTES, digest::tagged};
 
 /// Where the parts of a `state` lie, in units.
@@ -35,8 +35,11 @@ pub const RING_UNITS_MIN: u64 = 1024;
 /// The largest ring that is used, 4 GiB: bounds the index in memory and the walk at boot.
 pub const RING_UNITS_MAX: u64 = 1 << 20;
 
-const MAGIC: &[u8; 16] = b"casemate.state\0\0";
-const FORMAT: u16 = 1;
+const KIND: Kind = Kind {
+    magic: b"casemate.state\0\0",
+    format: 1,
+    checksum: |before| tagged("state-header", &[before]),
+};
 const FIELDS: usize = 16 + 2 + 8 + 8 + 4 + 8 + 8;
 
 /// Why a partition cannot be laid out, or a header not be read.
@@ -69,18 +72,13 @@ impl Geometry {
     /// The header's unit.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(UNIT);
-        out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&FORMAT.to_be_bytes());
-        out.extend_from_slice(&self.units.to_be_bytes());
-        out.extend_from_slice(&self.tail.to_be_bytes());
-        out.extend_from_slice(&u32::try_from(TAIL_UNITS).unwrap_or(u32::MAX).to_be_bytes());
-        out.extend_from_slice(&self.ring.to_be_bytes());
-        out.extend_from_slice(&self.ring_units.to_be_bytes());
-        let checksum = tagged("state-header", &[&out]);
-        out.extend_from_slice(&checksum.0);
-        out.resize(UNIT, 0);
-        out
+        KIND.encode(&[
+            &self.units.to_be_bytes(),
+            &self.tail.to_be_bytes(),
+            &u32::try_from(TAIL_UNITS).unwrap_or(u32::MAX).to_be_bytes(),
+            &self.ring.to_be_bytes(),
+            &self.ring_units.to_be_bytes(),
+        ])
     }
 
     /// Reads a header's unit: `None` where it is not one of ours or damaged (the caller looks for
@@ -91,11 +89,11 @@ impl Geometry {
     pub fn decode(unit: &[u8]) -> Result<Option<Self>, HeaderError> {
         let Some((fields, rest)) = unit.split_at_checked(FIELDS) else { return Ok(None) };
         let Some((checksum, padding)) = rest.split_at_checked(32) else { return Ok(None) };
-        if !fields.starts_with(MAGIC) || tagged("state-header", &[fields]).0 != checksum {
+        if !fields.starts_with(KIND.magic) || (KIND.checksum)(fields).0 != checksum {
             return Ok(None);
         }
         let format = u16::from_be_bytes([fields[16], fields[17]]);
-        if format != FORMAT {
+        if format != KIND.format {
             return Err(HeaderError::Version(format));
         }
         let mut units = [0; 8];

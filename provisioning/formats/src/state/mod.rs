@@ -7,6 +7,7 @@
 pub mod crash;
 pub mod header;
 pub mod reach;
+mod sector;
 pub mod slot;
 pub mod trial;
 

@@ -3,7 +3,7 @@
 //!
 //! Magic (16), format u16, stage u8, image (32), checksum (tagged SHA-256 of all before), zeros.
 
-use super::{UNIT, blank};
+use super::sector::Kind;
 use crate::digest::{Digest, tagged};
 
 /// How far the change of an image is.
@@ -29,9 +29,11 @@ pub struct TrialSector {
     pub image: Digest,
 }
 
-const MAGIC: &[u8; 16] = b"casemate.trial\0\0";
-const FORMAT: u16 = 1;
-const FIELDS: usize = 16 + 2 + 1 + 32;
+const KIND: Kind = Kind {
+    magic: b"casemate.trial\0\0",
+    format: 1,
+    checksum: |before| tagged("trial-sector", &[before]),
+};
 
 impl TrialSector {
     /// Nothing is under way.
@@ -46,39 +48,26 @@ impl TrialSector {
     /// The sector's unit.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(UNIT);
-        out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&FORMAT.to_be_bytes());
-        out.push(match self.stage {
+        let stage = match self.stage {
             Stage::Idle => 0,
             Stage::Armed => 1,
             Stage::Tried => 2,
             Stage::Copying => 3,
-        });
-        out.extend_from_slice(&self.image.0);
-        let checksum = tagged("trial-sector", &[&out]);
-        out.extend_from_slice(&checksum.0);
-        out.resize(UNIT, 0);
-        out
+        };
+        KIND.encode(&[&[stage], &self.image.0])
     }
 
     /// Reads the unit; `None`: damaged, torn or never written.
     #[must_use]
     pub fn decode(unit: &[u8]) -> Option<Self> {
-        let (fields, rest) = unit.split_at_checked(FIELDS)?;
-        let (checksum, padding) = rest.split_at_checked(32)?;
-        let whole = fields.starts_with(MAGIC)
-            && fields[16..18] == FORMAT.to_be_bytes()
-            && tagged("trial-sector", &[fields]).0 == checksum
-            && blank(padding);
-        let stage = match fields[18] {
+        let [stage, image @ ..] = KIND.decode::<33>(unit)?;
+        let stage = match stage {
             0 => Stage::Idle,
             1 => Stage::Armed,
             2 => Stage::Tried,
             3 => Stage::Copying,
             _ => return None,
         };
-        let image = Digest(*fields[19..].first_chunk()?);
-        whole.then_some(Self { stage, image })
+        Some(Self { stage, image: Digest(*image) })
     }
 }
