@@ -4,7 +4,7 @@
 use anyhow::{Result, anyhow, ensure};
 use casemate_appliance::life::Taken;
 use casemate_formats::{
-    bundle::Bundle,
+    bundle::{Bundle, body::Next},
     genesis::Answer,
     share::{Message, Share, ShareFile, seal::Contents},
 };
@@ -70,6 +70,39 @@ pub fn envelope(root: &[u8; 32], pending: Option<&[u8; 32]>) -> Contents {
 #[must_use]
 pub fn root(boot: &Boot) -> [u8; 32] {
     *boot.life.chain().expect("an open box").newest().expose_bytes()
+}
+
+/// The next bundle: the same with a higher number.
+#[must_use]
+pub fn again(bundle: &Bundle) -> Bundle {
+    let mut next = bundle.clone();
+    next.site.seq += 1;
+    next
+}
+
+/// The next bundle, which asks for the next root (or for the present one in other shares) as split 2:
+/// any `threshold` of the same custodians.
+#[must_use]
+pub fn asking(bundle: &Bundle, root: bool, threshold: u8) -> Bundle {
+    let mut next = again(bundle);
+    let custodians = next.root.custodians.clone();
+    next.root.next = Some(Next { root, custodians, threshold, split: 2 });
+    next
+}
+
+/// The bundle after the one that asked, with everybody's acknowledgements of the answer.
+///
+/// # Errors
+/// A share does not open.
+pub fn named(site: &Site, asking: &Bundle, answer: &Answer) -> Result<Bundle> {
+    let mut next = again(asking);
+    let known = asking.root.established.as_ref();
+    next.root.established = Some(acknowledged(site, answer, known)?);
+    if let Some(asked) = next.root.next.take() {
+        next.root.custodians = asked.custodians;
+        (next.root.threshold, next.root.split) = (asked.threshold, asked.split);
+    }
+    Ok(next)
 }
 
 /// Two custodians bring their shares.

@@ -7,28 +7,23 @@ use std::sync::Arc;
 use casemate_formats::{
     api::{Blocks, Forwarded, SharesTaken, Status},
     audit::record::{Event, Record},
-    bundle::{Bundle, body::Next},
+    bundle::Bundle,
     digest::Digest,
-    efi::variable::IMAGE_SECURITY,
+    efi::{boot_entry::Esp, variable::IMAGE_SECURITY},
     share::seal::Contents,
 };
 use casemate_tests::{
     calls::{decrypt, encrypt, plaintext},
     client::Answer,
+    esps::Esps,
     firmware_log::Event as LogEvent,
     host::{Host, Options, Until},
     life::acknowledged,
-    recovery::Shares,
+    recovery::{Shares, again, asking, named},
     remote::Remote,
 };
 
 const VALUE: &[u8] = b"kept through everything";
-
-fn again(bundle: &Bundle) -> Bundle {
-    let mut next = bundle.clone();
-    next.site.seq += 1;
-    next
-}
 
 fn code(answer: &Answer) -> String {
     answer.code().unwrap()
@@ -186,6 +181,25 @@ fn the_root_goes_to_no_box_that_does_not_prove_what_it_runs() {
 }
 
 #[test]
+fn the_root_goes_to_no_box_whose_image_is_not_listed() {
+    let (mut first, _, _) = one();
+    let esps = Esps::new().unwrap();
+    let joins = Some(("box2", Arc::clone(&first.site)));
+    let options = Options { joins, esps: Some(Arc::clone(&esps)), ..Options::default() };
+    let mut second = Host::with(options).unwrap();
+    let mut bundle = again(first.bundle.as_ref().unwrap());
+    bundle.hosts.push(second.record().unwrap());
+    first.accept(bundle).unwrap();
+    // Its disk gets another image: signed by the site, old or new, in no bundle.
+    for esp in [Esp::A, Esp::B] {
+        esps.put(esp, 2).unwrap();
+    }
+    second.reboot().unwrap();
+    let refused = first.forward("box2", second.request().unwrap()).unwrap();
+    assert_eq!(code(&refused), "image-not-listed");
+}
+
+#[test]
 fn all_lost_comes_back_with_two_shares_and_a_new_log_names_the_old_one() {
     let (mut host, shares, token) = one();
     let before = origin(&host);
@@ -245,18 +259,13 @@ fn a_next_root_reaches_every_box_and_old_tokens_decrypt() {
     let mut second = with_second(&mut first, |_| {});
     second.bring(vec![forward(&first, &second).message]).unwrap();
     let log = origin(&second);
-    let mut asking = again(first.bundle.as_ref().unwrap());
-    let custodians = asking.root.custodians.clone();
-    asking.root.next = Some(Next { root: true, custodians, threshold: 2, split: 2 });
+    let asking = asking(first.bundle.as_ref().unwrap(), true, 2);
     for host in [&mut first, &mut second] {
         assert_eq!(host.accept(asking.clone()).unwrap().outcome, "in-force");
     }
     let answer = first.genesis_answer().unwrap();
     assert!(answer.wrapped.is_some());
-    let mut named = again(&asking);
-    let known = asking.root.established.as_ref();
-    named.root.established = Some(acknowledged(&first.site, &answer, known).unwrap());
-    (named.root.next, named.root.split) = (None, 2);
+    let named = named(&first.site, &asking, &answer).unwrap();
     let push = |host: &Remote, bundle: &Bundle| host.push(&host.site.sign(bundle).unwrap());
     // Without every acknowledgement, and on a box that does not hold it: refused, and it goes on.
     let mut unacknowledged = named.clone();

@@ -9,7 +9,10 @@ use casemate_appliance::{
 };
 use casemate_core::phase::{Phase, Reason};
 use casemate_formats::{bundle::Bundle, code::Code, digest::Digest};
-use casemate_tests::life::{Boot, Measured, Rig, accept, acknowledged, establish, key};
+use casemate_tests::{
+    life::{Boot, Measured, Rig, accept, acknowledged, establish, key},
+    recovery::{again, asking, named},
+};
 
 /// The code of a refusal.
 fn refusal(rig: &Rig, boot: &mut Boot, bundle: &Bundle) -> Code {
@@ -20,12 +23,6 @@ fn refusal(rig: &Rig, boot: &mut Boot, bundle: &Bundle) -> Code {
     assert_eq!(rig.disk.writes(), disk, "{code} wrote");
     assert_eq!(boot.tpm.lockout_counter(), Ok(0));
     code
-}
-
-fn again(bundle: &Bundle) -> Bundle {
-    let mut next = bundle.clone();
-    next.site.seq += 1;
-    next
 }
 
 #[test]
@@ -309,13 +306,7 @@ fn a_next_root_carries_the_old_one_and_its_tokens_on() {
     let mut boot = rig.boot().unwrap();
     let base = establish(&rig, &mut boot).unwrap();
     let old = key(&boot.life, 1);
-    let mut asking = again(&base);
-    asking.root.next = Some(casemate_formats::bundle::body::Next {
-        root: true,
-        custodians: asking.root.custodians.clone(),
-        threshold: 3,
-        split: 2,
-    });
+    let asking = asking(&base, true, 3);
     accept(&rig, &mut boot, &asking).unwrap();
     let answer = boot.life.genesis().unwrap();
     assert_eq!((answer.generation, answer.split), (2, 2));
@@ -326,10 +317,7 @@ fn a_next_root_carries_the_old_one_and_its_tokens_on() {
     assert_eq!(boot.life.phase(), Phase::Operational);
     let answer_again = boot.life.genesis().unwrap();
     assert_eq!(answer.fingerprint, answer_again.fingerprint);
-    let mut named = again(&asking);
-    let before = base.root.established.as_ref();
-    named.root.established = Some(acknowledged(&rig.site, &answer_again, before).unwrap());
-    (named.root.next, named.root.threshold, named.root.split) = (None, 3, 2);
+    let named = named(&rig.site, &asking, &answer_again).unwrap();
     let mut torn = named.clone();
     established(&mut torn).wrapped[0][50] ^= 1;
     assert_eq!(refusal(&rig, &mut boot, &torn), Code::RootChain);
@@ -347,21 +335,13 @@ fn a_split_anew_keeps_the_root() {
     let rig = Rig::new().unwrap();
     let mut boot = rig.boot().unwrap();
     let base = establish(&rig, &mut boot).unwrap();
-    let mut asking = again(&base);
-    asking.root.next = Some(casemate_formats::bundle::body::Next {
-        root: false,
-        custodians: asking.root.custodians.clone(),
-        threshold: 3,
-        split: 2,
-    });
+    let asking = asking(&base, false, 3);
     accept(&rig, &mut boot, &asking).unwrap();
     let answer = boot.life.genesis().unwrap();
     let before = base.root.established.as_ref();
     assert_eq!(answer.generation, 1);
     assert_eq!(Some(answer.fingerprint), before.map(|before| before.fingerprint));
-    let mut named = again(&asking);
-    named.root.established = Some(acknowledged(&rig.site, &answer, before).unwrap());
-    (named.root.next, named.root.threshold, named.root.split) = (None, 3, 2);
+    let named = named(&rig.site, &asking, &answer).unwrap();
     assert_eq!(accept(&rig, &mut boot, &named).unwrap(), Accepted::InForce);
 }
 

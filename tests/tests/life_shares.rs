@@ -5,23 +5,17 @@
 use casemate_appliance::life::{Brought, Origin, Untaken};
 use casemate_core::phase::{Phase, Reason};
 use casemate_formats::{
-    bundle::{Bundle, body::Next},
+    bundle::Bundle,
     code::Code,
     digest::Digest,
     share::{Message, Share, seal::Contents},
 };
 use casemate_tests::{
     disk::TestDisk,
-    life::{Boot, Measured, Rig, accept, acknowledged, key, record},
-    recovery::{Shares, bring, envelope, established, message, root},
+    life::{Boot, Measured, Rig, accept, key, record},
+    recovery::{Shares, again, asking, bring, envelope, established, message, named, root},
     swtpm::SoftTpm,
 };
-
-fn again(bundle: &Bundle) -> Bundle {
-    let mut next = bundle.clone();
-    next.site.seq += 1;
-    next
-}
 
 /// An Operational box with its bundle and its custodians, off.
 fn lost() -> (Rig, Bundle, Shares, Option<[u8; 32]>) {
@@ -171,18 +165,11 @@ fn a_removed_custodians_share_opens_nothing_after_a_split_anew() {
     let (mut rig, bundle, kept, root) = lost();
     rig.power_cycle().unwrap();
     let mut boot = rig.boot().unwrap();
-    let mut asking = again(&bundle);
-    let mut staying = bundle.root.custodians.clone();
-    staying.remove(2);
-    asking.root.next =
-        Some(Next { root: false, custodians: staying.clone(), threshold: 2, split: 2 });
+    let mut asking = asking(&bundle, false, 2);
+    asking.root.next.as_mut().unwrap().custodians.remove(2);
     accept(&rig, &mut boot, &asking).unwrap();
     let answer = boot.life.genesis().unwrap();
-    let mut named = again(&asking);
-    let known = bundle.root.established.as_ref();
-    named.root.established = Some(acknowledged(&rig.site, &answer, known).unwrap());
-    named.root.custodians = staying;
-    (named.root.next, named.root.split) = (None, 2);
+    let named = named(&rig.site, &asking, &answer).unwrap();
     accept(&rig, &mut boot, &named).unwrap();
     drop(boot);
     rig.soft.clear().unwrap();
@@ -206,13 +193,7 @@ fn shares_stay_while_the_root_section_does_and_no_longer() {
     let next = again(&bundle);
     accept(&rig, &mut boot, &next).unwrap();
     assert_eq!(boot.life.take(&[]).unwrap().held, 1, "another bundle, the same root section");
-    let mut asking = again(&next);
-    asking.root.next = Some(Next {
-        root: false,
-        custodians: bundle.root.custodians.clone(),
-        threshold: 2,
-        split: 2,
-    });
+    let asking = asking(&next, false, 2);
     accept(&rig, &mut boot, &asking).unwrap();
     assert_eq!(boot.life.take(&[]).unwrap().held, 0, "another root section");
     bring(&mut boot, &asking, &kept, [0, 1]).unwrap();
@@ -370,9 +351,7 @@ fn an_open_box_takes_a_pending_root_and_the_bundle_that_names_it() {
     let (mut rig, bundle, kept, old) = lost();
     rig.power_cycle().unwrap();
     let mut boot = rig.boot().unwrap();
-    let mut asking = again(&bundle);
-    let custodians = bundle.root.custodians.clone();
-    asking.root.next = Some(Next { root: true, custodians, threshold: 2, split: 2 });
+    let asking = asking(&bundle, true, 2);
     accept(&rig, &mut boot, &asking).unwrap();
     let now = root(&boot);
     let before = rig.disk.copy();
@@ -384,10 +363,7 @@ fn an_open_box_takes_a_pending_root_and_the_bundle_that_names_it() {
     rig.disk = before;
     rig.power_cycle().unwrap();
     let mut boot = rig.boot().unwrap();
-    let mut named = again(&asking);
-    let known = bundle.root.established.as_ref();
-    named.root.established = Some(acknowledged(&rig.site, &answer, known).unwrap());
-    (named.root.next, named.root.split) = (None, 2);
+    let named = named(&rig.site, &asking, &answer).unwrap();
     let refusal = boot.life.accept(&rig.site.sign(&named).unwrap()).unwrap_err();
     assert_eq!(refusal.code, Code::RootNotHeld);
 
@@ -428,9 +404,7 @@ fn a_pending_root_comes_with_the_root_and_is_kept() {
     let (mut rig, bundle, _, old) = lost();
     rig.power_cycle().unwrap();
     let mut boot = rig.boot().unwrap();
-    let mut asking = again(&bundle);
-    let custodians = bundle.root.custodians.clone();
-    asking.root.next = Some(Next { root: true, custodians, threshold: 2, split: 2 });
+    let asking = asking(&bundle, true, 2);
     accept(&rig, &mut boot, &asking).unwrap();
     let now = root(&boot);
     let answer = boot.life.genesis().unwrap();
@@ -448,10 +422,7 @@ fn a_pending_root_comes_with_the_root_and_is_kept() {
     let mut boot = rig.boot().unwrap();
     let again_answer = boot.life.genesis().unwrap();
     assert_eq!(again_answer.fingerprint, answer.fingerprint, "the same pending root");
-    let mut named = again(&asking);
-    let known = bundle.root.established.as_ref();
-    named.root.established = Some(acknowledged(&rig.site, &answer, known).unwrap());
-    (named.root.next, named.root.split) = (None, 2);
+    let named = named(&rig.site, &asking, &answer).unwrap();
     accept(&rig, &mut boot, &named).unwrap();
     assert_eq!((boot.life.phase(), key(&boot.life, 1)), (Phase::Operational, old));
 }

@@ -7,7 +7,7 @@
 use casemate_appliance::{life::Accepted, tpm::Counter};
 use casemate_core::phase::{Phase, Reason};
 use casemate_formats::{
-    bundle::{Bundle, body::Next},
+    bundle::Bundle,
     code::Code,
     genesis::Answer,
     share::{seal::Contents, split},
@@ -16,7 +16,7 @@ use casemate_tests::{
     disk::Faults,
     life::{Kept, Measured, Rig, acknowledged},
     power::{Cut, Dice, Event, campaign},
-    recovery::{Shares, envelope},
+    recovery::{Shares, again, asking, envelope, named},
     whole::{Answered, On, nonces_are_fresh},
 };
 
@@ -129,12 +129,6 @@ fn points(events: &[Event]) -> Vec<(usize, Cut)> {
     }
     out.extend((!events.is_empty()).then_some((last, Cut::Whole)));
     out
-}
-
-fn again(bundle: &Bundle) -> Bundle {
-    let mut next = bundle.clone();
-    next.site.seq += 1;
-    next
 }
 
 /// A box that is on after `prepare`, kept as it is then.
@@ -266,17 +260,11 @@ fn the_accept_that_names_the_root() {
 
 #[test]
 fn genesis_and_accept_of_a_next_root() {
-    let (mut rig, before, (base, asking, root)) = rig(|rig, on, _| {
+    let (mut rig, before, (asking, root)) = rig(|rig, on, _| {
         let base = on.establish(rig).unwrap();
-        let mut asking = again(&base);
-        asking.root.next = Some(Next {
-            root: true,
-            custodians: asking.root.custodians.clone(),
-            threshold: 2,
-            split: 2,
-        });
+        let asking = asking(&base, true, 2);
         on.push(rig, &asking).unwrap();
-        (base, asking, on.key(1))
+        (asking, on.key(1))
     });
     let step = Step {
         name: "genesis of a next root",
@@ -294,10 +282,7 @@ fn genesis_and_accept_of_a_next_root() {
     let on = On::boot(&rig).unwrap();
     let answer = on.genesis().unwrap();
     drop(on);
-    let mut named = again(&asking);
-    let former = base.root.established.as_ref();
-    named.root.established = Some(acknowledged(&rig.site, &answer, former).unwrap());
-    (named.root.next, named.root.split) = (None, 2);
+    let named = named(&rig.site, &asking, &answer).unwrap();
     let envelope = rig.site.sign(&named).unwrap();
     let step = Step {
         name: "accept of a next root",
@@ -598,14 +583,12 @@ fn shares_for_a_host_that_keeps_nothing() {
 
 #[test]
 fn a_pending_root_that_another_box_forwards() {
-    let (mut rig, before, (base, asking, root, now)) = rig(|rig, on, _| {
+    let (mut rig, before, (asking, root, now)) = rig(|rig, on, _| {
         let base = on.establish(rig).unwrap();
-        let mut asking = again(&base);
-        let custodians = asking.root.custodians.clone();
-        asking.root.next = Some(Next { root: true, custodians, threshold: 2, split: 2 });
+        let asking = asking(&base, true, 2);
         on.push(rig, &asking).unwrap();
         let now = *on.house.life().chain().unwrap().newest().expose_bytes();
-        (base, asking, on.key(1), now)
+        (asking, on.key(1), now)
     });
     // What the other box made.
     rig.restore(&before.0).unwrap();
@@ -614,10 +597,7 @@ fn a_pending_root_that_another_box_forwards() {
     drop(on);
     let shares = Shares::of(&rig.site, &answer).unwrap();
     let pending = split::combine(&[shares.share(0), shares.share(1)]).unwrap();
-    let mut named = again(&asking);
-    let former = base.root.established.as_ref();
-    named.root.established = Some(acknowledged(&rig.site, &answer, former).unwrap());
-    (named.root.next, named.root.split) = (None, 2);
+    let named = named(&rig.site, &asking, &answer).unwrap();
     let brought = [envelope(&now, Some(&pending))];
     let step = Step {
         name: "pending root forwarded",

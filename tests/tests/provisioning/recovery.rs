@@ -66,10 +66,10 @@ fn push(ops: &Ops, names: &[&str]) -> crate::ops::Run {
 
 /// A host record whose interface has this hardware address.
 fn with_mac(record: &str, mac: &str) -> String {
-    let mac = format!("mac = \"{mac}\"");
-    match record.contains("[network]") {
-        true => record.replacen("[network]", &format!("[network]\n{mac}"), 1),
-        false => format!("{record}\n[network]\n{mac}\n"),
+    let network = format!("\n[network]\nmac = \"{mac}\"");
+    match record.contains("\n[network]") {
+        true => record.replacen("\n[network]", &network, 1),
+        false => format!("{record}{network}\n"),
     }
 }
 
