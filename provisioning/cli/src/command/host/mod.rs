@@ -8,6 +8,8 @@ mod refresh;
 mod remove;
 mod retire;
 
+use std::path::PathBuf;
+
 use casemate_formats::bundle::body::Label;
 
 use crate::output::{Failure, Output};
@@ -61,6 +63,19 @@ impl Command {
             Self::List(command) => command.run(output),
         }
     }
+}
+
+/// Which box of which site, and whether somebody is asked before its record changes.
+#[derive(Debug, clap::Args)]
+struct Which {
+    /// Its name within the site.
+    name: String,
+    /// The site's directory.
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    site: PathBuf,
+    /// Do not ask before the record is changed.
+    #[arg(long)]
+    yes: bool,
 }
 
 fn label(name: &str) -> Result<Label, Failure> {

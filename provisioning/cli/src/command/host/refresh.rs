@@ -21,7 +21,7 @@ use casemate_formats::{
     },
 };
 
-use super::record::with_state;
+use super::{Which, record::with_state};
 use crate::{
     attest::{self, Terms},
     command::bundle::build,
@@ -39,11 +39,8 @@ use crate::{
     casemate host refresh alpha --site site --signed-by site/secure-boot/db-2.crt\n\n\
     Then sign the bundle, push it, and bring the root back: `casemate forward`, or k shares.")]
 pub struct Command {
-    /// Its name within the site.
-    name: String,
-    /// The site's directory.
-    #[arg(long, default_value = ".", value_name = "DIR")]
-    site: PathBuf,
+    #[command(flatten)]
+    which: Which,
     /// Where it is reached, instead of what its host record says.
     #[arg(long, value_name = "ADDRESS[:PORT]")]
     address: Option<String>,
@@ -53,9 +50,6 @@ pub struct Command {
     /// List the PCR 7 of the first image by another key of the site's db, too: its certificate.
     #[arg(long, value_name = "FILE.crt")]
     signed_by: Option<PathBuf>,
-    /// Do not ask before the record is written.
-    #[arg(long)]
-    yes: bool,
 }
 
 impl Command {
@@ -64,11 +58,12 @@ impl Command {
     /// # Errors
     /// The box is another one, or Secure Boot is not as it should be, by name; no.
     pub fn run(self, output: &Output) -> Result<(), Failure> {
-        let site = Site::open(&self.site)?;
+        let Which { name, site, yes } = self.which;
+        let site = Site::open(&site)?;
         let bundle = reach::signed(&site)?;
         let address = self.address.as_deref();
-        let mut listed = reach::listed(site, bundle, &self.name, address, None)?;
-        let (name, old) = listed.site.host(&self.name)?;
+        let mut listed = reach::listed(site, bundle, &name, address, None)?;
+        let (name, old) = listed.site.host(&name)?;
         if (&old.ek, &old.ak) != (&listed.host.ek, &listed.host.ak) {
             return Err(Failure::from(Code::HostMismatch)
                 .expected(listed.host.ek.fingerprint().short())
@@ -107,7 +102,7 @@ impl Command {
         }
         let text = format!("{name}: the listed board\n{}", lines.join("\n"));
         let changed = record != old;
-        if changed && !self.yes {
+        if changed && !yes {
             output.note(&text);
             output.confirm("Is this the change that was made to its firmware?")?;
         }

@@ -1,7 +1,6 @@
 //! `casemate host remove`: a box that will not come back.
 
-use std::path::PathBuf;
-
+use super::Which;
 use crate::{
     command::bundle::build,
     output::{Failure, Output},
@@ -13,14 +12,8 @@ use crate::{
 #[command(after_help = "Examples:\n  casemate host remove beta --site site\n\n\
     Then sign the bundle and push it.")]
 pub struct Command {
-    /// Its name within the site.
-    name: String,
-    /// The site's directory.
-    #[arg(long, default_value = ".", value_name = "DIR")]
-    site: PathBuf,
-    /// Do not ask.
-    #[arg(long)]
-    yes: bool,
+    #[command(flatten)]
+    which: Which,
 }
 
 impl Command {
@@ -29,17 +22,18 @@ impl Command {
     /// # Errors
     /// No such host, in the directory or in the newest signed bundle; no.
     pub fn run(self, output: &Output) -> Result<(), Failure> {
-        let site = Site::open(&self.site)?;
-        let name = super::label(&self.name)?;
+        let Which { name, site, yes } = self.which;
+        let site = Site::open(&site)?;
+        let name = super::label(&name)?;
         let signed = site.newest_signed(None)?;
         let listed =
             signed.is_some_and(|signed| signed.bundle().hosts.iter().any(|host| host.name == name));
         let here = site.hosts()?.contains_key(&name);
         if !here && !listed {
             // Says which there are.
-            site.host(&self.name)?;
+            site.host(name.as_str())?;
         }
-        if here && !self.yes {
+        if here && !yes {
             output.confirm(format_args!("Take {name} out of the site?"))?;
         }
         let removed = site.remove_host(&name)?;

@@ -1,7 +1,6 @@
 //! `casemate host retire`: a box is to destroy what it holds.
 
-use std::path::PathBuf;
-
+use super::Which;
 use crate::{
     command::bundle::build,
     output::{Failure, Output},
@@ -13,14 +12,8 @@ use crate::{
 #[command(after_help = "Examples:\n  casemate host retire beta --site site\n\n\
     Then sign the bundle and push it, to the retired box as well.")]
 pub struct Command {
-    /// Its name within the site.
-    name: String,
-    /// The site's directory.
-    #[arg(long, default_value = ".", value_name = "DIR")]
-    site: PathBuf,
-    /// Do not ask.
-    #[arg(long)]
-    yes: bool,
+    #[command(flatten)]
+    which: Which,
 }
 
 impl Command {
@@ -29,9 +22,10 @@ impl Command {
     /// # Errors
     /// No such host; no.
     pub fn run(self, output: &Output) -> Result<(), Failure> {
-        let site = Site::open(&self.site)?;
-        let (name, mut record) = site.host(&self.name)?;
-        if !record.retired && !self.yes {
+        let Which { name, site, yes } = self.which;
+        let site = Site::open(&site)?;
+        let (name, mut record) = site.host(&name)?;
+        if !record.retired && !yes {
             output.confirm(format_args!("Shall {name} destroy what it holds?"))?;
         }
         record.retired = true;
