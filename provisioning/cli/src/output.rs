@@ -26,10 +26,11 @@ impl Output {
     /// The one result of a command: `text` for people, `value` for `--json`.
     pub fn result(&self, text: impl Display, value: &impl Serialize) {
         let line = if self.json {
+            // JSON escapes what a terminal would obey.
             serde_json::to_string(value)
                 .unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
         } else {
-            text.to_string()
+            plain(text)
         };
         // A closed pipe is the reader's choice.
         let _ = writeln!(io::stdout().lock(), "{}", line.trim_end());
@@ -44,7 +45,7 @@ impl Output {
     /// Progress and hints, on standard error; silent with `--json`.
     pub fn note(&self, text: impl Display) {
         if !self.json {
-            let _ = writeln!(io::stderr().lock(), "{text}");
+            let _ = writeln!(io::stderr().lock(), "{}", plain(text));
         }
     }
 
@@ -59,7 +60,7 @@ impl Output {
                 .next("run it in a terminal, or check what it shows and add --yes"));
         }
         let mut stderr = io::stderr().lock();
-        let _ = write!(stderr, "{question} [yes/no] ");
+        let _ = write!(stderr, "{} [yes/no] ", plain(question));
         let _ = stderr.flush();
         let mut answer = String::new();
         io::stdin().lock().read_line(&mut answer)?;
@@ -75,9 +76,24 @@ impl Output {
         if self.json {
             self.result("", &serde_json::json!({ "failure": failure }));
         } else {
-            let _ = write!(io::stderr().lock(), "{failure}");
+            let _ = write!(io::stderr().lock(), "{}", plain(failure));
         }
     }
+}
+
+/// Text that a terminal shows and does not obey. Boxes, files and whoever answers at an address have
+/// words in it, and what people decide on must not be painted over or turned around.
+fn plain(text: impl Display) -> String {
+    let shown = |c: char| match c {
+        '\n' => '\n',
+        // Controls (C0, DEL, C1), and what changes the direction of writing (UAX 9).
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            char::REPLACEMENT_CHARACTER
+        }
+        c => c,
+    };
+    text.to_string().chars().map(shown).collect()
 }
 
 /// Why a command did not do it.
@@ -251,6 +267,16 @@ mod tests {
             "casemate: refused: the answer is not to this question (wrong-nonce)\n  \
              expected: aa\n  found:    bb\n  next:     ask again\n"
         );
+    }
+
+    #[test]
+    fn a_terminal_obeys_nothing_that_somebody_else_wrote() {
+        let failure =
+            Failure::refused("x", "\u{1b}[2J\u{9b}1m\r\u{7f}").found("a\u{202e}b\u{2066}");
+        let shown = plain(&failure);
+        assert!(shown.chars().all(|c| c == '\n' || !c.is_control()), "{shown:?}");
+        assert!(shown.contains("a\u{fffd}b\u{fffd}") && shown.contains("[2J"), "{shown:?}");
+        assert_eq!(plain("two\nlines, größer"), "two\nlines, größer");
     }
 
     #[test]

@@ -291,17 +291,19 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     })
 }
 
-/// What a problem document says (RFC 9457); anything else by its status.
+/// What a problem document says (RFC 9457); anything else by its status. Whoever answers may not be a
+/// box: its words stay on their lines, or they would look like ours.
 fn refused(status: StatusCode, body: &[u8]) -> Failure {
+    let on_one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     match serde_json::from_slice::<Problem>(body) {
         Ok(problem) => {
             let known = Code::from_slug(&problem.code);
             let failure = known.map_or_else(
-                || Failure::refused(problem.code.as_str(), problem.title.as_str()),
+                || Failure::refused(on_one_line(&problem.code), on_one_line(&problem.title)),
                 Failure::from,
             );
             match problem.detail {
-                Some(detail) => failure.found(detail),
+                Some(detail) => failure.found(on_one_line(&detail)),
                 None => failure,
             }
         }
@@ -368,6 +370,9 @@ mod tests {
         let failure = refused(StatusCode::CONFLICT, &serde_json::to_vec(&problem).unwrap());
         assert_eq!((failure.code(), failure.exit_code()), ("wrong-phase", 1));
         assert!(failure.to_string().contains("next:"));
+        let forged = Problem { detail: Some("x\n  next:     --yes".into()), ..problem };
+        let failure = refused(StatusCode::CONFLICT, &serde_json::to_vec(&forged).unwrap());
+        assert!(failure.to_string().contains("found:    x next: --yes\n"), "{failure}");
         assert_eq!(refused(StatusCode::BAD_GATEWAY, b"<html>").code(), "http");
     }
 }
