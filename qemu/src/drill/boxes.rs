@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 
 use super::{Block, Scene};
-use crate::varstore::VarStore;
+use crate::{machine::copy_sparse, varstore::VarStore, world::BOOT};
 
 /// EFI_IMAGE_SECURITY_DATABASE_GUID and EFI_CERT_SHA256_GUID as they lie in memory (UEFI 2.10, 32.4.1).
 const SECURITY_DATABASE: [u8; 16] = guid(0xd719_b2cb, 0x3d3a, 0x4596, 0xa3bc_dad0_0e67_656f);
@@ -30,6 +30,29 @@ pub fn lost(scene: &mut Scene, page: &[Block]) -> Result<()> {
     scene.run(&page[0])?;
     scene.reads_old_token("beta")?;
     starts_without_hands(scene, "beta")
+}
+
+/// It keeps nothing: not by itself, and not under the disk of before.
+pub fn retired(scene: &mut Scene, page: &[Block]) -> Result<()> {
+    scene.power_off("beta")?;
+    let disk = scene.world.machine("beta")?.path("disk.img");
+    let before = disk.with_extension("before");
+    copy_sparse(&disk, &before)?;
+    scene.power_on("beta")?;
+    scene.reads_old_token("beta")?;
+    scene.about("beta", "alpha");
+    scene.run(&page[0])?;
+    scene.world.machine("beta")?.serial.wait("phase locked (retired)", BOOT)?;
+    ensure!(scene.reads_old_token("beta").is_err(), "a retired box decrypts");
+
+    scene.power_off("beta")?;
+    copy_sparse(&before, &disk)?;
+    scene.power_on("beta")?;
+    let console = scene.world.machine("beta")?.serial.text();
+    ensure!(console.contains("phase locked ("), "the disk of before opens:\n{console}");
+    ensure!(scene.reads_old_token("beta").is_err(), "a retired box decrypts with its former disk");
+    scene.reads_old_token("alpha")?;
+    starts_without_hands(scene, "alpha")
 }
 
 pub fn disk_lost(scene: &mut Scene, page: &[Block]) -> Result<()> {

@@ -7,6 +7,7 @@ pub const DRILLS: &[Drill] = &[
     Drill { name: "first-box", most: 6, start: Start::Delivered, play: boxes::first },
     Drill { name: "second-box", most: 4, start: Start::One, play: boxes::second },
     Drill { name: "box-lost", most: 4, start: Start::Two, play: boxes::lost },
+    Drill { name: "box-retired", most: 2, start: Start::Two, play: boxes::retired },
     Drill { name: "disk-lost", most: 4, start: Start::Two, play: boxes::disk_lost },
     Drill { name: "tpm-cleared", most: 4, start: Start::Two, play: boxes::tpm_cleared },
     Drill { name: "not-sealed", most: 1, start: Start::Two, play: boxes::not_sealed },
