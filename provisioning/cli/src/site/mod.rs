@@ -37,7 +37,10 @@ use casemate_formats::{
     },
     digest::Digest,
     genesis::{Ack, Document},
-    request::{eventlog, verify},
+    request::{
+        eventlog::{self, EventLog},
+        verify,
+    },
 };
 
 use crate::output::Failure;
@@ -167,13 +170,19 @@ impl Site {
         write(&self.path(format!("hosts/{name}.toml")), text.as_bytes())
     }
 
-    /// The firmware's event log that a host record was made from; none: it was not kept.
+    /// The firmware's event log that a host record was made from; none: it was not kept, or does not lead
+    /// to a PCR 7 that the record lists. Signers sign the record and not the log: from one that was put
+    /// in its place nothing may be concluded.
     ///
     /// # Errors
     /// The file cannot be read, or is larger than any log.
-    pub fn event_log(&self, name: &Label) -> Result<Option<Vec<u8>>, Failure> {
+    pub fn event_log(&self, name: &Label, record: &HostRecord) -> Result<Option<Vec<u8>>, Failure> {
         let path = self.path(format!("hosts/{name}.log"));
-        path.exists().then(|| read_bounded(&path, eventlog::MAX_BYTES)).transpose()
+        let bytes = path.exists().then(|| read_bounded(&path, eventlog::MAX_BYTES)).transpose()?;
+        let of_record = |bytes: &Vec<u8>| {
+            EventLog::parse(bytes).is_ok_and(|log| record.pcr7.contains(&log.replay()[7]))
+        };
+        Ok(bytes.filter(of_record))
     }
 
     /// Keeps the event log of a verified request.

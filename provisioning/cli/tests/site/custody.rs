@@ -510,6 +510,22 @@ fn acknowledging_again_does_not_change_whom_a_share_file_believes() {
 }
 
 #[test]
+fn from_a_log_that_the_record_does_not_vouch_for_nothing_is_listed() {
+    let bench = Workbench::ready();
+    let record = bench.read("site/hosts/alpha.toml");
+    // Signers would expect another PCR 7 just now, and sign that of a firmware that somebody chose.
+    let mut foreign = bench.spoken.log.clone();
+    let at = foreign.events.iter().position(|event| event.pcr == 7).unwrap();
+    foreign.events.remove(at);
+    for log in [foreign.encode(), b"no log".to_vec()] {
+        fs::write(bench.path("site/hosts/alpha.log"), log).unwrap();
+        let made = bench.good(&["site", "new-db", "--site", "site"]);
+        assert_eq!(made["listed"], json!([{ "host": "alpha", "pcr7": null }]));
+        assert_eq!(bench.read("site/hosts/alpha.toml"), record);
+    }
+}
+
+#[test]
 fn a_new_db_certificate_stands_beside_the_former_one_and_its_pcr_7_is_listed_before() {
     let scene = Scene::new();
     let bench = &scene.bench;

@@ -17,7 +17,7 @@ use casemate_formats::{
     request::{
         eventlog::EventLog,
         firmware::{SecureBoot, pcr7_with_db},
-        verify::Known,
+        verify::{Known, Refusal},
     },
 };
 
@@ -85,7 +85,7 @@ impl Command {
             record.pcr7.retain(|value| *value == attested.pcr7());
             record.pcr7.push(upcoming);
         }
-        let before = listed.site.event_log(&name)?;
+        let before = listed.site.event_log(&name, &old)?;
         let mut lines = event_words::difference(before.as_deref(), &request.event_log)?;
         let list = |values: &[Digest]| {
             values.iter().map(Digest::short).collect::<Vec<_>>().join("\n           ")
@@ -133,17 +133,15 @@ fn upcoming(
     event_log: &[u8],
     signed_by: Option<&Path>,
 ) -> Result<Option<Digest>, Failure> {
-    let unreadable =
-        |error: String| Failure::refused(Code::EventLog.slug(), error).next("ask the box again");
-    let log = EventLog::parse(event_log).map_err(|error| unreadable(error.to_string()))?;
-    let state = SecureBoot::read(&log).map_err(|error| unreadable(error.to_string()))?;
-    let list = Update::parse(&anchors.db).map_err(|error| unreadable(error.to_string()))?.list;
+    let unfit = |error: String| Failure::refused("secure-boot-key", error);
+    let log = EventLog::parse(event_log).map_err(Refusal::from)?;
+    let state = SecureBoot::read(&log).map_err(Refusal::from)?;
+    let list = Update::parse(&anchors.db).map_err(|error| unfit(error.to_string()))?.list;
     let authority = match signed_by {
         None => None,
         Some(path) => {
             let text = fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?;
-            let der = certificate_from_pem(&text)
-                .map_err(|error| Failure::refused("secure-boot-key", error.to_string()))?;
+            let der = certificate_from_pem(&text).map_err(|error| unfit(error.to_string()))?;
             Some([&OWNER.0, &der[..]].concat())
         }
     };
@@ -151,5 +149,5 @@ fn upcoming(
         return Ok(None);
     }
     let pcr7 = pcr7_with_db(&log, list, authority.as_deref());
-    pcr7.map(Some).map_err(|error| unreadable(error.to_string()))
+    Ok(pcr7.map(Some).map_err(Refusal::from)?)
 }

@@ -81,10 +81,16 @@ impl Command {
             text += &format!("the former one is {} now\n", path.display());
         }
         for (name, pcr7) in &listed {
-            text += &format!(
-                "{name} may also boot with PCR 7 {}, which follows from it\n",
-                pcr7.short()
-            );
+            text += &match pcr7 {
+                Some(pcr7) => format!(
+                    "{name} may also boot with PCR 7 {}, which follows from it\n",
+                    pcr7.short()
+                ),
+                None => format!(
+                    "{name}: no event log of its listed PCR 7 is kept; `casemate host refresh {name}` \
+                     lists what follows\n"
+                ),
+            };
         }
         output.result(
             text + &next,
@@ -119,21 +125,25 @@ fn rename(from: &Path, to: &Path) -> Result<(), Failure> {
     fs::rename(from, to).map_err(|error| Failure::file(from, &error))
 }
 
-/// The PCR 7 that each box will have once its db is the new one, beside the one that it has.
-fn list_next(site: &Site, update: &[u8]) -> Result<Vec<(Label, Digest)>, Failure> {
+/// The PCR 7 that each box will have once its db is the new one, beside the one that it has; none where
+/// that cannot be known here.
+fn list_next(site: &Site, update: &[u8]) -> Result<Vec<(Label, Option<Digest>)>, Failure> {
     let list = Update::parse(update)
         .map_err(|error| Failure::refused("secure-boot-key", error.to_string()))?
         .list;
     let mut listed = Vec::new();
     for (name, mut record) in site.hosts()? {
-        let Some(bytes) = site.event_log(&name)? else { continue };
+        let Some(bytes) = site.event_log(&name, &record)? else {
+            listed.push((name, None));
+            continue;
+        };
         let log = EventLog::parse(&bytes).map_err(Refusal::from)?;
         let now = log.replay()[7];
         let next = pcr7_with_db(&log, list, None).map_err(Refusal::from)?;
         record.pcr7 = vec![now, next];
         record.pcr7.dedup();
         site.write_host(&name, &record)?;
-        listed.push((name, next));
+        listed.push((name, Some(next)));
     }
     Ok(listed)
 }
