@@ -26,6 +26,7 @@ use std::{
 
 use casemate_formats::{
     anchors::Anchors,
+    api,
     bundle::{
         BundleError, Envelope, Verified,
         body::{Image, Label},
@@ -44,6 +45,9 @@ use casemate_formats::{
 };
 
 use crate::output::Failure;
+
+/// Bytes of a genesis answer with its bundle, in base64: several times what 16 custodians' shares take.
+const DOCUMENT_BYTES: usize = 4 * 1024 * 1024;
 
 /// A site's directory.
 #[derive(Clone, Debug)]
@@ -415,8 +419,10 @@ pub fn read_document(
     path: &Path,
     anchors: &Anchors,
 ) -> Result<(Verified, casemate_formats::genesis::Answer), Failure> {
+    // A custodian may have it from anybody.
+    let bytes = read_bounded(path, DOCUMENT_BYTES)?;
     let Document { bundle, answer } =
-        serde_json::from_str(&files::read_text(path)?).map_err(|error| malformed(path, &error))?;
+        api::parse(&bytes).map_err(|error| malformed(path, &error))?;
     let verified = Verified::verify(&bundle, anchors).map_err(|e| bundle_failure(path, &e))?;
     verify::genesis(&answer, verified.bundle(), &verified.digest())?;
     Ok((verified, answer))
