@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use casemate_core::phase::Reason;
 use casemate_formats::code::Code;
 
 const SPECIFICATION: &str = "appliance/SPECIFICATION.md";
@@ -97,12 +98,39 @@ fn every_promise_has_its_number_and_a_test_or_says_that_it_is_not_kept_yet() {
     }
 }
 
+/// Rows of the table under a heading of the runbooks that begins so.
+fn rows<'a>(runbooks: &'a str, heading: &str) -> Vec<&'a str> {
+    let section = runbooks.split("\n## ").find(|section| section.starts_with(heading));
+    let section = section.and_then(|section| section.split("\n# ").next()).expect(heading);
+    section.lines().filter(|line| line.starts_with("| `")).collect()
+}
+
+#[test]
+fn every_reason_of_a_closed_box_has_its_row_in_the_runbooks() {
+    let text = read(RUNBOOKS);
+    let rows = rows(&text, "The root does not open");
+    let reasons = [
+        Reason::NoRoot,
+        Reason::NotListed,
+        Reason::NoLiveSlot,
+        Reason::DoesNotOpen,
+        Reason::ForeignBlob,
+        Reason::RootChain,
+        Reason::CrashLoop,
+        Reason::NotSealed,
+        Reason::Retired,
+    ];
+    for reason in reasons {
+        let row = format!("| `{}` | ", reason.name());
+        assert!(rows.iter().any(|found| found.starts_with(&row)), "{row} is not in {RUNBOOKS}");
+    }
+    assert_eq!(rows.len(), reasons.len());
+}
+
 #[test]
 fn every_refusal_of_the_api_has_its_row_in_the_runbooks() {
     let text = read(RUNBOOKS);
-    let section = text.split("\n## ").find(|section| section.starts_with("What is refused"));
-    let section = section.and_then(|section| section.split("\n# ").next()).expect("the section");
-    let rows: Vec<_> = section.lines().filter(|line| line.starts_with("| `")).collect();
+    let rows = rows(&text, "What is refused");
     let expected = Code::ALL.iter().map(|code| {
         let (who, todo) = (code.who_acts().name(), code.what_to_do());
         format!("| `{code}` | {} | {who}: {todo} |", code.title())

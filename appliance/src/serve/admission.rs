@@ -23,7 +23,8 @@ pub const CONNECTIONS_LISTED: usize = 1_536;
 /// Connections that have shown no listed key (yet): a new client passes through here, so it must not
 /// be full of a stranger's; the longest waiting one goes first.
 pub const CONNECTIONS_STRANGE: usize = 512;
-/// Strangers' requests with a body that are worked on at once. A place is taken once the body is here.
+/// Strangers' requests with a body that are worked on at once, and what listed clients ask that anyone
+/// may. A place is taken once the body is here.
 const STRANGERS_SERVED: usize = 4;
 /// Strangers who send a body that takes room (a bundle) at once; their four fill under half of it.
 const STRANGERS_SENDING: usize = 4;

@@ -329,10 +329,10 @@ impl Snapshot {
         self.client(peer).is_ok()
     }
 
-    /// Whether a listed client is an operator's.
-    pub(super) fn operates(&self, client: &Client) -> bool {
+    /// Whether a listed client looks after this box: operates, watches or audits it.
+    pub(super) fn tends(&self, client: &Client) -> bool {
         let roles = self.policy.as_ref().map(|policy| policy.roles(client.id));
-        roles.is_some_and(|roles| roles.0 & Roles::OPERATE.0 != 0)
+        roles.is_some_and(|roles| roles.0 & Roles::ON_SITE.0 != 0)
     }
 
     /// Whether a listed client may call a route.

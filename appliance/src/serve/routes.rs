@@ -111,11 +111,11 @@ async fn serve(
         Ok(body) => body,
         Err(refusal) => return call.refused(refusal).await,
     };
-    // What anyone may ask takes one of a few places, and operators alone go past them: a web server in
-    // wrong hands must not keep away the bundle that removes it. With the whole body here, or four who
-    // trickle theirs could keep everybody from request and push.
+    // What anyone may ask takes one of a few places, and those who look after the box alone go past them:
+    // a web server in wrong hands must not keep away the bundle that removes it. With the whole body
+    // here, or four who trickle theirs could keep everybody from request and push.
     let anyone = route.caller == Caller::Anyone && route.method == Method::Post;
-    if anyone && !listed.is_some_and(|client| now.operates(client)) {
+    if anyone && !listed.is_some_and(|client| now.tends(client)) {
         let place = house.gate.stranger(connection).await.ok_or(Code::ReducedCapacity)?;
         call.place = Some(Arc::new(place));
     }
