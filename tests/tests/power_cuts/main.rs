@@ -4,154 +4,21 @@
 //! acknowledged record, no nonce twice; the step can be done again, and the disk of before opens nothing.
 #![allow(clippy::unwrap_used)] // a helper of a test may end it
 
+mod shares;
+mod step;
+
 use casemate_appliance::{life::Accepted, tpm::Counter};
 use casemate_core::phase::{Phase, Reason};
-use casemate_formats::{
-    bundle::Bundle,
-    code::Code,
-    genesis::Answer,
-    share::{seal::Contents, split},
-};
+use casemate_formats::{bundle::Bundle, genesis::Answer};
 use casemate_tests::{
     disk::Faults,
     life::{Kept, Measured, Rig, acknowledged},
-    power::{Cut, Dice, Event, campaign},
-    recovery::{Shares, again, asking, envelope, named},
+    power::{Dice, campaign},
+    recovery::{again, asking, named},
     whole::{Answered, On, nonces_are_fresh},
 };
 
-/// What a step does; whether it was answered.
-type Act<'a> = &'a dyn Fn(&On, &mut Answered) -> bool;
-/// A bundle and its root.
-type Served = (Bundle, Option<[u8; 32]>);
-
-/// A step that is cut short.
-struct Step<'a> {
-    name: &'static str,
-    /// The box before it, and what it had answered.
-    before: (Kept, Answered),
-    /// The step on a box that has booted; `None`: the boot itself is the step.
-    act: Option<Act<'a>>,
-    /// What must hold at the next boot; whether the step was answered with success.
-    check: &'a dyn Fn(&Rig, &On, bool),
-}
-
-impl Step<'_> {
-    /// Cuts it at every point; how many there were.
-    fn enumerate(&self, rig: &mut Rig) -> usize {
-        let (answered, _, events) = self.run(rig, None);
-        assert!(answered, "{}: without a cut it works", self.name);
-        let points = points(&events);
-        for (n, (event, cut)) in points.iter().enumerate() {
-            let (answered, known, _) = self.run(rig, Some((*event, *cut)));
-            let context = format!(
-                "{}: {:?} (event {event} of {}) left behind as {cut:?}, answered: {answered}",
-                self.name,
-                events[*event],
-                events.len()
-            );
-            rig.power_cycle().unwrap();
-            let on = On::boot(rig).unwrap_or_else(|error| panic!("{context}: {error}"));
-            let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                (self.check)(rig, &on, answered);
-            }));
-            assert!(checked.is_ok(), "{context}");
-            on.audit(&known).unwrap_or_else(|error| panic!("{context}: {error}"));
-            assert_eq!(on.tpm.lockout_counter(), Ok(0), "{context}");
-            let read = on.reads();
-            drop(on);
-            // One more boot each: not after every one.
-            if read && n % 4 == 0 {
-                self.older(rig, &context);
-            }
-        }
-        nonces_are_fresh(rig).unwrap();
-        let writes = events.iter().filter(|event| matches!(event, Event::Write(_))).count();
-        let commands = events.len() - writes;
-        println!("{}: {} points ({commands} commands, {writes} writes)", self.name, points.len());
-        points.len()
-    }
-
-    /// One run; whether it was answered, what else was, and what happened.
-    fn run(&self, rig: &mut Rig, point: Option<(usize, Cut)>) -> (bool, Answered, Vec<Event>) {
-        rig.restore(&self.before.0).unwrap();
-        let (bus, power) = (rig.bus().unwrap(), rig.disk.power());
-        let tpm = rig.enter(&bus.tcti(), Measured::LISTED).unwrap();
-        let arm = || {
-            let first = power.events().len();
-            if let Some((event, cut)) = point {
-                power.cut_at(first + event, cut);
-            }
-            first
-        };
-        let mut known = self.before.1.clone();
-        let (answered, first) = match self.act {
-            None => {
-                let first = arm();
-                // The answer of a boot is that it came up.
-                let on = rig.open(tpm, Measured::LISTED).map(|boot| On::new(boot).unwrap());
-                (on.is_ok() && !power.is_off(), first)
-            }
-            Some(act) => {
-                let on = On::new(rig.open(tpm, Measured::LISTED).unwrap()).unwrap();
-                let first = arm();
-                (act(&on, &mut known), first)
-            }
-        };
-        (answered, known, power.events().split_off(first))
-    }
-
-    /// The disk of before, under the TPM of now, gives nothing out.
-    fn older(&self, rig: &mut Rig, context: &str) {
-        let now = rig.disk.copy();
-        rig.disk.become_copy_of(&self.before.0.disk());
-        rig.power_cycle().unwrap();
-        assert!(!On::boot(rig).unwrap().reads(), "{context}: an older disk is read from");
-        rig.disk = now;
-    }
-}
-
-/// Where a step with these events is cut: before each command (and so after the event before it), each
-/// write in every way, and after the last event. Of a long row of increments not every one.
-fn points(events: &[Event]) -> Vec<(usize, Cut)> {
-    let last = events.len().saturating_sub(1);
-    let mut out = Vec::new();
-    for (n, event) in events.iter().enumerate() {
-        let row = (40..last.saturating_sub(20)).contains(&n);
-        match event {
-            Event::Command(_) if row && n % 5 > 0 => {}
-            Event::Command(_) => out.push((n, Cut::Lost)),
-            Event::Write(_) => {
-                let whole = |cut: &Cut| *cut == Cut::Whole;
-                out.extend(Cut::ALL.iter().filter(|cut| !whole(cut)).map(|cut| (n, *cut)));
-            }
-        }
-    }
-    out.extend((!events.is_empty()).then_some((last, Cut::Whole)));
-    out
-}
-
-/// A box that is on after `prepare`, kept as it is then.
-fn rig<T>(prepare: impl FnOnce(&Rig, &On, &mut Answered) -> T) -> (Rig, (Kept, Answered), T) {
-    let mut rig = Rig::new().unwrap();
-    let on = On::boot(&rig).unwrap();
-    let mut known = Answered::default();
-    let prepared = prepare(&rig, &on, &mut known);
-    drop(on);
-    let before = (rig.keep().unwrap(), known);
-    (rig, before, prepared)
-}
-
-/// An Operational box that has served; its bundle and its root.
-fn serving() -> (Rig, (Kept, Answered), Served) {
-    rig(|rig, on, known| {
-        let bundle = on.establish(rig).unwrap();
-        assert!(
-            on.serve(known, 30, false) && on.serve(known, 2, true) && on.serve(known, 3, false)
-        );
-        (bundle, on.key(1))
-    })
-}
+use step::{Step, rig, serving};
 
 #[test]
 fn the_first_accept() {
@@ -523,96 +390,4 @@ fn a_disk_that_lies_about_flush_loses_what_it_lied_about_but_opens_nothing_older
     }
     println!("{lost} logs lost records, {locked} boxes are locked");
     assert!(lost > 0);
-}
-
-/// What two custodians have.
-fn two(shares: &Shares) -> [Contents; 2] {
-    [0, 2].map(|who| Contents::Share(shares.share(who)))
-}
-
-#[test]
-fn shares_that_open_the_root() {
-    let (mut rig, before, (bundle, shares, root)) = rig(|rig, on, _| {
-        let (bundle, shares) = on.establish_with_shares(rig).unwrap();
-        rig.soft.clear().unwrap();
-        (bundle, shares, on.key(1))
-    });
-    let brought = two(&shares);
-    let step = Step {
-        name: "shares",
-        before,
-        act: Some(&|on, _| on.take(&bundle, &brought).is_ok_and(|taken| taken.entered.is_some())),
-        check: &|_, on, answered| {
-            if on.phase() != Phase::Operational {
-                assert!(!answered, "a root that was brought in is lost");
-                assert!(on.key(1).is_none());
-                // They are gone with the power; the same ones, sealed to this boot, open it.
-                on.take(&bundle, &brought).unwrap();
-            }
-            assert_eq!((on.phase(), on.key(1), on.seq()), (Phase::Operational, root, 2));
-            assert!(on.reads());
-        },
-    };
-    assert!(step.enumerate(&mut rig) > 60);
-}
-
-#[test]
-fn shares_for_a_host_that_keeps_nothing() {
-    let (mut rig, before, (bundle, shares, root)) = rig(|rig, on, known| {
-        let (mut bundle, shares) = on.establish_with_shares(rig).unwrap();
-        bundle = again(&bundle);
-        bundle.hosts[0].sealed = false;
-        on.push(rig, &bundle).unwrap();
-        assert!(on.serve(known, 30, true) && on.serve(known, 3, false));
-        (bundle, shares, on.key(1))
-    });
-    let brought = two(&shares);
-    let step = Step {
-        name: "shares, kept nowhere",
-        before,
-        act: Some(&|on, _| on.take(&bundle, &brought).is_ok_and(|taken| taken.entered.is_some())),
-        check: &|_, on, _| {
-            assert_eq!(on.phase(), Phase::Locked(Reason::NotSealed));
-            on.take(&bundle, &brought).unwrap();
-            // Its log is the one of before: a ring that stands where the counter stands is continued.
-            assert_eq!((on.phase(), on.key(1), on.reads()), (Phase::Operational, root, true));
-        },
-    };
-    assert!(step.enumerate(&mut rig) > 10);
-}
-
-#[test]
-fn a_pending_root_that_another_box_forwards() {
-    let (mut rig, before, (asking, root, now)) = rig(|rig, on, _| {
-        let base = on.establish(rig).unwrap();
-        let asking = asking(&base, true, 2);
-        on.push(rig, &asking).unwrap();
-        let now = *on.house.life().chain().unwrap().newest().expose_bytes();
-        (asking, on.key(1), now)
-    });
-    // What the other box made.
-    rig.restore(&before.0).unwrap();
-    let on = On::boot(&rig).unwrap();
-    let answer = on.genesis().unwrap();
-    drop(on);
-    let shares = Shares::of(&rig.site, &answer).unwrap();
-    let pending = split::combine(&[shares.share(0), shares.share(1)]).unwrap();
-    let named = named(&rig.site, &asking, &answer).unwrap();
-    let brought = [envelope(&now, Some(&pending))];
-    let step = Step {
-        name: "pending root forwarded",
-        before,
-        act: Some(&|on, _| on.take(&asking, &brought).is_ok_and(|taken| taken.pending)),
-        check: &|rig, on, answered| {
-            assert_eq!((on.phase(), on.key(1)), (Phase::Operational, root));
-            if let Err(refused) = on.accept(&rig.site.sign(&named).unwrap()) {
-                assert_eq!(refused.code, Code::RootNotHeld);
-                assert!(!answered, "a pending root that was taken is lost");
-                assert!(on.take(&asking, &brought).unwrap().pending);
-                on.push(rig, &named).unwrap();
-            }
-            assert_eq!((on.key(1), on.key(2).is_some()), (root, true));
-        },
-    };
-    assert!(step.enumerate(&mut rig) > 10);
 }
