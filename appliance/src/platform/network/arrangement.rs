@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use casemate_formats::bundle::body::Network as Settings;
+use casemate_formats::bundle::body::{Network as Settings, Prefix};
 
 use super::{
     dhcp::{self, Client, Lease, Port, Renewal, Timer},
@@ -23,6 +23,9 @@ use crate::platform::console::{Word, say};
 
 /// How often an interface is looked for, and its carrier.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long a card may take to find its carrier once it is on: gigabit negotiates for two to four
+/// seconds. Before, no later one is taken: which card a box uses must not depend on which was on first.
+const LINK_TAKES: Duration = Duration::from_secs(5);
 /// After this long without interface or carrier the console says so, and goes on looking.
 const SAY_AFTER: Duration = Duration::from_secs(10);
 /// Pause after the kernel refused something, before it is tried again.
@@ -39,7 +42,7 @@ pub(super) struct Arrangement {
 impl Arrangement {
     pub(super) fn begin(settings: Settings, owner: Owner, table: Arc<Table>) -> io::Result<Self> {
         let (stop, stopped) = channel();
-        table.enter(owner);
+        table.enter(owner, settings.clone());
         let worker =
             Worker { settings: settings.clone(), owner, table: Arc::clone(&table), stopped };
         let arrangement = Self { settings, owner, table, _stop: stop };
@@ -73,6 +76,13 @@ impl From<io::Error> for Stop {
     fn from(error: io::Error) -> Self {
         Self::Failed(error)
     }
+}
+
+/// A card that was switched on, or refused to be.
+struct Tried {
+    index: u32,
+    at: Instant,
+    is_on: bool,
 }
 
 struct Worker {
@@ -115,20 +125,35 @@ impl Worker {
         let mac = self.settings.mac;
         let begun = Instant::now();
         let mut said = false;
-        let mut switched_on = Vec::new();
+        let mut tried: Vec<Tried> = Vec::new();
         loop {
-            for interface in self.table.interfaces()?.into_iter().filter(|i| i.physical) {
-                if mac.is_some_and(|mac| mac != interface.mac) {
+            let mut cards = self.table.interfaces()?;
+            cards.retain(|i| i.physical && mac.is_none_or(|mac| mac == i.mac));
+            tried.retain(|tried| tried.is_on || tried.at.elapsed() < PAUSE);
+            for card in &cards {
+                if tried.iter().any(|tried| tried.index == card.index) {
                     continue;
                 }
-                if !switched_on.contains(&interface.index) {
-                    self.table.up(interface.index)?;
-                    switched_on.push(interface.index);
+                let on = self.table.up(card.index);
+                tried.push(Tried { index: card.index, at: Instant::now(), is_on: on.is_ok() });
+                // A broken card does not keep others from being used.
+                if let Err(error) = on {
+                    let name = &card.name;
+                    say(Word::Network, format_args!("{name} cannot be switched on: {error}"));
                 }
+            }
+            let is_on = |card: &Interface| tried.iter().any(|t| t.is_on && t.index == card.index);
+            cards.retain(is_on);
+            let is_coming = |card: &Interface| {
+                tried.iter().any(|t| t.index == card.index && t.at.elapsed() < LINK_TAKES)
+            };
+            let found = match mac {
                 // A named interface is set up before its cable is plugged in.
-                if mac.is_some() || interface.carrier {
-                    return Ok(interface);
-                }
+                Some(_) => cards.first(),
+                None => interface::first_with_carrier(&cards, is_coming),
+            };
+            if let Some(found) = found {
+                return Ok(found.clone());
             }
             if !said && begun.elapsed() > SAY_AFTER {
                 said = true;
@@ -181,33 +206,69 @@ impl Worker {
     /// Uses a lease as long as it lasts.
     fn hold(&self, client: &Client, on: &Interface, mut lease: Lease) -> Result<(), Stop> {
         loop {
-            let timer = Timer::new(&lease, Instant::now());
             let router = lease.router.map(IpAddr::V4);
-            self.table.add(self.owner, on, lease.prefix, router, "DHCP")?;
-            let mut next = timer.renew;
-            let renewed = loop {
-                self.pause(next.saturating_duration_since(Instant::now()))?;
-                let now = Instant::now();
-                if now >= timer.expire {
-                    break None;
-                }
-                match client.renew(&lease, timer.is_rebinding(now), timer.expire - now) {
-                    Ok(Renewal::Lease(new)) => break Some(new),
-                    Ok(Renewal::Refused) => break None,
-                    Ok(Renewal::Silence) | Err(_) => next = timer.next(Instant::now()),
-                }
-            };
-            match renewed {
-                Some(new) => {
-                    if new.prefix != lease.prefix || new.router != lease.router {
+            let how = format!("DHCP by {}", lease.server);
+            self.table.add(self.owner, on, lease.prefix, router, &how)?;
+            match self.prolong(client, on, &lease)? {
+                Ok(new) => {
+                    if new.prefix != lease.prefix {
                         self.table.lose(self.owner, lease.prefix);
                     }
                     lease = new;
                 }
-                None => {
-                    say(Word::Network, format_args!("{}: the lease is lost", on.name));
+                Err(why) => {
+                    let Prefix { address, .. } = lease.prefix;
+                    say(Word::Network, format_args!("{}: lease of {address} {why}", on.name));
                     self.table.lose(self.owner, lease.prefix);
                     return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Waits until a lease is to be renewed, and asks until it is; else why it ends. An ordinary renewal
+    /// is not worth a line.
+    fn prolong(
+        &self,
+        client: &Client,
+        on: &Interface,
+        lease: &Lease,
+    ) -> Result<Result<Lease, &'static str>, Ended> {
+        let timer = Timer::new(lease, Instant::now());
+        let (name, address) = (&on.name, lease.prefix.address);
+        let mut next = timer.renew;
+        let mut silent = false;
+        loop {
+            self.pause(next.saturating_duration_since(Instant::now()))?;
+            let now = Instant::now();
+            if now >= timer.expire {
+                return Ok(Err("ended: no DHCP server renewed it"));
+            }
+            match client.renew(lease, timer.is_rebinding(now), timer.expire - now) {
+                Ok(Renewal::Lease(new)) => {
+                    if silent || new.server != lease.server {
+                        let server = new.server;
+                        say(
+                            Word::Network,
+                            format_args!("{name}: lease of {address} renewed by {server}"),
+                        );
+                    }
+                    return Ok(Ok(new));
+                }
+                Ok(Renewal::Refused) => return Ok(Err("ended: the DHCP server refused it")),
+                Ok(Renewal::Silence) | Err(_) => {
+                    next = timer.next(now, Instant::now());
+                    if !silent {
+                        silent = true;
+                        let left = timer.expire.saturating_duration_since(Instant::now()).as_secs();
+                        let server = lease.server;
+                        say(
+                            Word::Network,
+                            format_args!(
+                                "{name}: {server} does not renew {address}, which ends in {left} s"
+                            ),
+                        );
+                    }
                 }
             }
         }

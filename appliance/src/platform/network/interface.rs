@@ -55,6 +55,15 @@ impl Interface {
     }
 }
 
+/// The first of these that has a carrier; none as long as an earlier one `is_coming`.
+#[must_use]
+pub fn first_with_carrier(
+    cards: &[Interface],
+    is_coming: impl Fn(&Interface) -> bool,
+) -> Option<&Interface> {
+    cards.iter().find(|card| card.carrier || is_coming(card)).filter(|card| card.carrier)
+}
+
 /// A MAC address as people write it.
 #[must_use]
 pub fn show_mac(mac: &[u8; 6]) -> String {
@@ -91,6 +100,25 @@ mod tests {
         let lo = message(772, 1, &[(IFLA_IFNAME, b"lo\0"), (IFLA_PARENT_DEV_NAME, b"x\0")]);
         assert!(!Interface::decode(&lo).expect("loopback").physical);
         assert_eq!(Interface::decode(&message(ETHERNET, 4, &[])), None, "without a name");
+    }
+
+    #[test]
+    fn a_later_card_is_taken_only_when_earlier_ones_had_their_time() {
+        let card = |index, carrier| Interface {
+            name: format!("eth{index}"),
+            index,
+            mac: [2; 6],
+            carrier,
+            physical: true,
+        };
+        let index = |cards: &[Interface], coming: &[u32]| {
+            first_with_carrier(cards, |card| coming.contains(&card.index)).map(|card| card.index)
+        };
+        let second = [card(2, false), card(3, true)];
+        assert_eq!(index(&second, &[2, 3]), None, "the first was just switched on");
+        assert_eq!(index(&second, &[]), Some(3), "no cable is in the first");
+        assert_eq!(index(&[card(2, true), card(3, true)], &[2, 3]), Some(2));
+        assert_eq!(index(&[card(2, false), card(3, false)], &[]), None);
     }
 
     proptest! {

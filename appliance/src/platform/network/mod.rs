@@ -73,18 +73,7 @@ struct Shared {
 /// The kernel's, at opening netlink or starting the thread.
 pub fn start(reach: Reach) -> io::Result<Network> {
     let mut netlink = Netlink::open()?;
-    // Nothing that another host announces changes addresses or routes.
-    for scope in ["all", "default"] {
-        for name in ["accept_ra", "autoconf", "accept_redirects"] {
-            let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{scope}/{name}"), "0");
-        }
-        let _ = fs::write(format!("/proc/sys/net/ipv4/conf/{scope}/accept_redirects"), "0");
-        // The first address of a network can go without the others.
-        let _ = fs::write(format!("/proc/sys/net/ipv4/conf/{scope}/promote_secondaries"), "1");
-    }
-    if let Some(lo) = netlink.interfaces()?.iter().find(|interface| interface.name == "lo") {
-        netlink.up(lo.index)?;
-    }
+    set_rules(&mut netlink)?;
     let ports = (0..PORTS).map(|_| Port::open()).collect::<io::Result<_>>()?;
     let shared = Arc::new(Shared {
         begun: Instant::now(),
@@ -102,6 +91,41 @@ pub fn start(reach: Reach) -> io::Result<Network> {
     };
     thread::Builder::new().name("network".into()).spawn(move || keeper.run())?;
     Ok(Network { wake, shared })
+}
+
+/// How the kernel is to treat neighbours, on interfaces that are there and on those that come: most of
+/// these rules are each interface's own, which it took from `default` when it appeared, and `all` says
+/// nothing to it. Then loopback.
+fn set_rules(netlink: &mut Netlink) -> io::Result<()> {
+    for scope in ["all", "default"] {
+        set_rules_of(scope);
+    }
+    // After `default`: whatever appears from here on has them.
+    for interface in netlink.interfaces()? {
+        set_rules_of(&interface.name);
+        if interface.name == "lo" {
+            netlink.up(interface.index)?;
+        }
+    }
+    Ok(())
+}
+
+fn set_rules_of(scope: &str) {
+    // Nothing that another host announces changes addresses or routes.
+    for name in ["accept_ra", "autoconf", "accept_redirects"] {
+        let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{scope}/{name}"), "0");
+    }
+    let ipv4 = [
+        ("accept_redirects", "0"),
+        // The first address of a network can go without the others.
+        ("promote_secondaries", "1"),
+        // An address is said to be on the card that has it, and on no other.
+        ("arp_ignore", "1"),
+        ("arp_announce", "2"),
+    ];
+    for (name, value) in ipv4 {
+        let _ = fs::write(format!("/proc/sys/net/ipv4/conf/{scope}/{name}"), value);
+    }
 }
 
 /// The settings of an expected box: those with the hardware address of one of this machine's
@@ -176,15 +200,8 @@ impl Network {
         let mut overlap = self.shared.overlap();
         // Nearly always.
         overlap.former()?;
-        let ours = match &overlap.in_force().network.addresses {
-            fixed if fixed.is_empty() => {
-                let former = overlap.former().map(|reach| reach.network.addresses.clone());
-                let mut all = self.shared.table.all(Duration::ZERO);
-                all.retain(|p| former.as_ref().is_none_or(|former| !former.contains(p)));
-                all
-            }
-            fixed => fixed.to_vec(),
-        };
+        // A lease of the former settings proves nothing about the new ones.
+        let ours = self.shared.table.of(&overlap.in_force().network);
         let router = self.shared.lease_router(&overlap);
         overlap.learn(router);
         let who = Connected {

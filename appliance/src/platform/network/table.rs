@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use casemate_formats::bundle::body::Prefix;
+use casemate_formats::bundle::body::{Network as Settings, Prefix};
 
 use super::{dhcp::Port, interface::Interface, netlink::Netlink};
 use crate::platform::console::{Word, say};
@@ -27,7 +27,7 @@ struct Inner {
     netlink: Netlink,
     /// DHCP's sockets that nobody uses.
     ports: Vec<Port>,
-    owners: Vec<Owner>,
+    owners: Vec<(Owner, Settings)>,
     preferred: Owner,
     kept: Vec<Kept>,
     /// VLAN interfaces that were made, by their owner.
@@ -64,15 +64,15 @@ impl Table {
         Self { inner: Mutex::new(inner), changed: Condvar::new() }
     }
 
-    /// Begins an owner.
-    pub(super) fn enter(&self, owner: Owner) {
-        self.lock().owners.push(owner);
+    /// Begins an owner, which carries these settings out.
+    pub(super) fn enter(&self, owner: Owner, settings: Settings) {
+        self.lock().owners.push((owner, settings));
     }
 
     /// Ends an owner: what it alone wanted goes, and whatever it still does comes to nothing.
     pub(super) fn leave(&self, owner: Owner) {
         let mut inner = self.lock();
-        inner.owners.retain(|known| *known != owner);
+        inner.owners.retain(|(known, _)| *known != owner);
         inner.remove(|kept| kept.owner == owner);
         let (gone, stay) = inner.vlans.iter().partition(|(of, _)| *of == owner);
         inner.vlans = stay;
@@ -122,7 +122,7 @@ impl Table {
         let made = inner.netlink.interfaces()?.into_iter().find(|i| i.name == name);
         let made = made.ok_or(io::ErrorKind::NotFound)?;
         inner.netlink.up(made.index)?;
-        if inner.owners.contains(&owner) {
+        if inner.has(owner) {
             inner.vlans.push((owner, made.index));
         } else {
             inner.netlink.delete_link(made.index)?;
@@ -140,7 +140,7 @@ impl Table {
         how: &str,
     ) -> io::Result<()> {
         let mut inner = self.lock();
-        if !inner.owners.contains(&owner) {
+        if !inner.has(owner) {
             return Ok(());
         }
         inner.netlink.add_address(on.index, prefix)?;
@@ -170,6 +170,15 @@ impl Table {
         inner.kept.iter().filter(|kept| !fixed.contains(&kept.prefix)).find_map(|kept| kept.gateway)
     }
 
+    /// Addresses that these settings have brought.
+    pub(super) fn of(&self, settings: &Settings) -> Vec<Prefix> {
+        let inner = self.lock();
+        let owns = |kept: &&Kept| {
+            inner.owners.iter().any(|(owner, of)| *owner == kept.owner && of == settings)
+        };
+        inner.kept.iter().filter(owns).map(|kept| kept.prefix).collect()
+    }
+
     /// All addresses; waits for a first one, at most this long.
     pub(super) fn all(&self, patience: Duration) -> Vec<Prefix> {
         let (inner, _) = self
@@ -185,6 +194,10 @@ impl Table {
 }
 
 impl Inner {
+    fn has(&self, owner: Owner) -> bool {
+        self.owners.iter().any(|(known, _)| *known == owner)
+    }
+
     fn remove(&mut self, which: impl Fn(&Kept) -> bool) {
         let (gone, stay): (Vec<Kept>, Vec<Kept>) = self.kept.iter().partition(|kept| which(kept));
         self.kept = stay;
@@ -240,5 +253,29 @@ impl Inner {
             }
             self.wanted[family] = wanted;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_of_the_settings_that_brought_it() {
+        let settings = |mac| Settings {
+            mac,
+            vlan: None,
+            addresses: heapless::Vec::new(),
+            gateways: heapless::Vec::new(),
+        };
+        let (new, former) = (settings(Some([2; 6])), settings(None));
+        let table = Table::new(Netlink::open().expect("a socket"), Vec::new());
+        table.enter(1, former.clone());
+        table.enter(2, new.clone());
+        let prefix = Prefix { address: IpAddr::from([10, 0, 2, 15]), length: 24 };
+        let lease = Kept { owner: 1, interface: 2, prefix, gateway: None };
+        table.lock().kept.push(lease);
+        assert_eq!(table.of(&former), [prefix]);
+        assert_eq!(table.of(&new), []);
     }
 }

@@ -184,10 +184,14 @@ impl Timer {
         now >= self.rebind
     }
 
-    /// When to ask again after silence: half of what is left to the next border, at least a minute
+    /// When to ask again after silence on a question that was sent at `asked`: at once where only now
+    /// any server may be asked; else after half of what is left to the next border, at least a minute
     /// (RFC 2131 section 4.4.5), but never past the border: short leases would be lost unasked.
     #[must_use]
-    pub fn next(&self, now: Instant) -> Instant {
+    pub fn next(&self, asked: Instant, now: Instant) -> Instant {
+        if self.is_rebinding(now) && !self.is_rebinding(asked) {
+            return now;
+        }
         let border = if self.is_rebinding(now) { self.expire } else { self.rebind };
         let pause = border.saturating_duration_since(now) / 2;
         (now + pause.max(Duration::from_secs(60))).min(border)
@@ -222,15 +226,19 @@ mod tests {
         };
         // A day: half of what is left, at least a minute.
         let day = timer(43_200, 75_600, 86_400);
-        assert_eq!(day.next(at(43_200)), at(43_200 + 16_200));
-        assert_eq!(day.next(at(75_590)), at(75_600));
+        assert_eq!(day.next(at(43_196), at(43_200)), at(43_200 + 16_200));
+        assert_eq!(day.next(at(75_586), at(75_590)), at(75_600));
         assert!(!day.is_rebinding(at(75_599)) && day.is_rebinding(at(75_600)));
-        assert_eq!(day.next(at(75_600)), at(75_600 + 5_400));
-        assert_eq!(day.next(at(86_390)), at(86_400));
+        assert_eq!(day.next(at(75_600), at(75_600)), at(75_600 + 5_400));
+        assert_eq!(day.next(at(86_386), at(86_390)), at(86_400));
         // Twenty seconds: rebinding comes before the end.
         let short = timer(10, 17, 20);
-        assert_eq!(short.next(at(14)), at(17));
-        assert_eq!(short.next(at(18)), at(20));
+        assert_eq!(short.next(at(10), at(14)), at(17));
+        assert_eq!(short.next(at(17), at(18)), at(20));
+        // The answer was waited for until rebinding had begun: any server is asked before the end.
+        let shorter = timer(10, 14, 20);
+        assert_eq!(shorter.next(at(10), at(14)), at(14));
+        assert_eq!(shorter.next(at(14), at(18)), at(20));
     }
 
     #[test]
