@@ -1,13 +1,16 @@
 //! What a bundle must fulfil beyond its encoding: sizes, order, uniqueness, references between
 //! tables, and a root section that agrees with itself. Asked by the decoder and by `bundle check`.
 
+mod network;
+
 use core::net::IpAddr;
 
+pub(super) use self::network::network;
 use crate::{
     bundle::{
         Bundle,
         body::{
-            Client, Custodian, Established, Expected, Host, Keyring, Label, Network, Prefix, Roles,
+            Client, Custodian, Established, Expected, Host, Keyring, Label, Prefix, Roles,
             RootSection, Service,
         },
         error::BodyError,
@@ -77,27 +80,6 @@ fn expected(expected: &[Expected], hosts: &[Host]) -> Result<(), BodyError> {
     Ok(())
 }
 
-fn network(network: &Network) -> Result<(), BodyError> {
-    holds(network.vlan.is_none_or(|id| (1..=4094).contains(&id)), "a VLAN id of 1 to 4094")?;
-    distinct("addresses of a host", network.addresses.iter().map(|prefix| prefix.address))?;
-    for prefix in &network.addresses {
-        prefix_length(prefix)?;
-        unicast(prefix.address)?;
-    }
-    for gateway in &network.gateways {
-        unicast(*gateway)?;
-    }
-    distinct("address families of gateways", network.gateways.iter().map(IpAddr::is_ipv4))?;
-    let reachable = !network.addresses.is_empty() || network.gateways.is_empty();
-    holds(reachable, "an address beside a gateway (without one the host asks DHCP)")
-}
-
-fn unicast(address: IpAddr) -> Result<(), BodyError> {
-    let broadcast = matches!(address, IpAddr::V4(four) if four.is_broadcast());
-    let other = address.is_unspecified() || address.is_loopback() || address.is_multicast();
-    holds(!broadcast && !other, "a unicast address that others can reach")
-}
-
 fn prefix_length(prefix: &Prefix) -> Result<(), BodyError> {
     let most = if prefix.address.is_ipv4() { 32 } else { 128 };
     holds(prefix.length <= most, "a prefix length of its address family")
@@ -162,17 +144,6 @@ fn check_client(client: &Client, keyrings: &[Keyring]) -> Result<(), BodyError> 
 /// Keyrings are in ascending order when this is asked.
 fn named(keyrings: &[Keyring], name: &Label) -> bool {
     keyrings.binary_search_by(|keyring| keyring.name.cmp(name)).is_ok()
-}
-
-/// Whether a gateway can be asked at all: it lies in a network of the host, or is link-local.
-#[cfg(any(feature = "sign", test))]
-pub(super) fn is_reachable(gateway: IpAddr, addresses: &[Prefix]) -> bool {
-    let link_local = matches!(gateway, IpAddr::V6(six) if six.is_unicast_link_local());
-    let inside = |prefix: &Prefix| {
-        prefix.address.is_ipv4() == gateway.is_ipv4()
-            && network_of(&Prefix { address: gateway, ..*prefix }) == network_of(prefix)
-    };
-    link_local || addresses.iter().any(inside)
 }
 
 fn network_of(prefix: &Prefix) -> IpAddr {

@@ -120,6 +120,9 @@ pub enum BodyError {
     /// A number or address outside its range.
     #[error("expected {0}")]
     OutOfRange(&'static str),
+    /// Two values that do not go together.
+    #[error("expected {0}")]
+    Contradiction(&'static str),
     /// A name that stands for nothing in this bundle.
     #[error("expected {0} to name something that this bundle lists")]
     Dangling(&'static str),
@@ -187,7 +190,9 @@ impl BodyError {
             Self::OutOfRange(_) => Code::OutOfRange,
             Self::MissingAck { .. } => Code::MissingAck,
             Self::WrongAck => Code::WrongAck,
-            Self::Empty(_) | Self::Dangling(_) | Self::Root(_) => Code::Inconsistent,
+            Self::Empty(_) | Self::Dangling(_) | Self::Contradiction(_) | Self::Root(_) => {
+                Code::Inconsistent
+            }
         }
     }
 }

@@ -179,7 +179,6 @@ fn numbers_and_addresses_stay_in_range() {
     assert_eq!(slug(|b| b.hosts[0].budget_share = Some(1_001)), "out-of-range");
     assert_eq!(slug(|b| b.hosts[0].network.vlan = Some(4_095)), "out-of-range");
     assert_eq!(slug(|b| b.hosts[0].network.addresses[0].length = 33), "out-of-range");
-    assert_eq!(slug(|b| b.hosts[0].network.addresses.clear()), "out-of-range");
     for address in ["0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "::1", "ff02::1"] {
         let address = address.parse().unwrap();
         assert_eq!(slug(|b| b.hosts[0].network.addresses[0].address = address), "out-of-range");
@@ -190,6 +189,81 @@ fn numbers_and_addresses_stay_in_range() {
     assert_eq!(slug(|b| b.service.keyrings[0].first_version = 0), "out-of-range");
     assert_eq!(slug(|b| b.service.keyrings[0].first_version = u32::MAX), "out-of-range");
     assert_eq!(slug(|b| b.audit.collectors_required = 9), "out-of-range");
+}
+
+/// The refusal of a host's network section in the full example.
+fn network_slug(mac: Option<&str>, addresses: &[&str], gateways: &[&str]) -> &'static str {
+    slug(|bundle| {
+        let network = &mut bundle.hosts[0].network;
+        network.mac = mac.map(|text| {
+            let bytes: Vec<u8> =
+                text.split(':').map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect();
+            bytes.try_into().unwrap()
+        });
+        network.addresses = addresses
+            .iter()
+            .map(|text| {
+                let (address, length) = text.split_once('/').unwrap();
+                Prefix { address: address.parse().unwrap(), length: length.parse().unwrap() }
+            })
+            .collect();
+        network.gateways = gateways.iter().map(|text| text.parse().unwrap()).collect();
+    })
+}
+
+#[test]
+fn a_network_section_that_contradicts_itself_is_refused() {
+    let four = "10.0.0.7/24";
+    let six = "fd00::7/64";
+    // No lease and no route, or a route to nowhere.
+    assert_eq!(network_slug(None, &[], &["10.0.0.1"]), "inconsistent");
+    assert_eq!(network_slug(None, &[four], &["10.0.1.1"]), "inconsistent");
+    assert_eq!(network_slug(None, &[four, six], &["10.0.0.1", "fd01::1"]), "inconsistent");
+    assert_eq!(network_slug(None, &[six], &["10.0.0.1"]), "inconsistent");
+    assert_eq!(network_slug(None, &[four], &["fe80::1"]), "inconsistent");
+    assert_eq!(network_slug(None, &[four], &["10.0.0.7"]), "inconsistent");
+    assert_eq!(network_slug(None, &[four], &["10.0.0.1", "10.0.0.2"]), "duplicate");
+    assert_eq!(network_slug(None, &[four, "10.0.0.7/16"], &[]), "duplicate");
+    // No host's address.
+    for address in [
+        "10.0.0.0/24",
+        "10.0.0.255/24",
+        "10.0.0.7/0",
+        "0.1.2.3/24",
+        "240.0.0.1/24",
+        "fd00::/64",
+        "fd00::7/0",
+        "::ffff:10.0.0.7/120",
+    ] {
+        assert_eq!(network_slug(None, &[address], &[]), "out-of-range", "{address}");
+    }
+    for mac in ["00:00:00:00:00:00", "01:00:5e:00:00:01", "ff:ff:ff:ff:ff:ff"] {
+        assert_eq!(network_slug(Some(mac), &[four], &[]), "out-of-range", "{mac}");
+    }
+}
+
+#[test]
+fn networks_that_machines_have_are_taken() {
+    let taken = |addresses: &[&str], gateways: &[&str]| {
+        let mut bundle = full();
+        let network = &mut bundle.hosts[0].network;
+        network.gateways = gateways.iter().map(|text| text.parse().unwrap()).collect();
+        network.addresses = addresses
+            .iter()
+            .map(|text| {
+                let (address, length) = text.split_once('/').unwrap();
+                Prefix { address: address.parse().unwrap(), length: length.parse().unwrap() }
+            })
+            .collect();
+        bundle.check().unwrap();
+    };
+    taken(&[], &[]);
+    taken(&["10.0.0.7/32"], &[]);
+    taken(&["10.0.0.6/31"], &["10.0.0.7"]);
+    taken(&["fd00::7/64"], &["fd00::1"]);
+    taken(&["fd00::7/128"], &["fe80::1"]);
+    taken(&["fd00::/127"], &["fd00::1"]);
+    taken(&["10.0.0.7/24", "10.0.0.8/24", "fd00::7/64"], &["10.0.0.1", "fe80::1"]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! From texts to a bundle: every value parsed, every table sorted, then the bundle's own check.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{
     BundleSource, ClientSource, ExpectedSource, Finding, HostRecord, ImagesSource, KeyringSource,
@@ -12,7 +12,8 @@ use crate::{
     bundle::{
         Bundle,
         body::{
-            Audit, Client, Expected, Grant, Image, Keyring, Label, Prefix, Roles, Service, Site,
+            Audit, Client, Expected, Grant, Host, Image, Keyring, Label, Prefix, Roles, Service,
+            Site,
         },
         error::expected_and_found,
     },
@@ -75,6 +76,7 @@ pub fn compile(input: &Input<'_>) -> Result<Compiled, Vec<Finding>> {
         input.hosts.iter().filter_map(|(name, record)| record.compile(name, found)).collect();
     let expected =
         sorted(source.expected.iter().filter_map(|e| expected(e, input.hosts, found)), |e| &e.name);
+    shared_addresses(&hosts, &expected, found);
     let keyrings = sorted(source.keyring.iter().filter_map(|k| keyring(k, found)), |k| &k.name);
     let clients = sorted(source.client.iter().filter_map(|c| client(c, found)), |c| &c.name);
     let roots = root::compile(&source.root, input.genesis, found);
@@ -161,6 +163,27 @@ fn expected(
         ));
     }
     Some(Expected { network: source.network.compile(&place, findings)?, name })
+}
+
+/// Two machines with one address. A retired host may have given its own to another.
+fn shared_addresses(hosts: &[Host], expected: &[Expected], findings: &mut Vec<Finding>) {
+    let hosts = hosts.iter().filter(|host| !host.retired).map(|host| (&host.name, &host.network));
+    let all = hosts.chain(expected.iter().map(|expected| (&expected.name, &expected.network)));
+    let mut seen: BTreeMap<IpAddr, &Label> = BTreeMap::new();
+    for (name, network) in all {
+        for Prefix { address, .. } in &network.addresses {
+            match seen.insert(*address, name) {
+                Some(other) if other != name => findings.push(Finding::new(
+                    Code::Duplicate,
+                    format!("{name}: network.addresses"),
+                    "an address that no other box has",
+                    format!("{address}, which is {other}'s as well"),
+                    "give one of them another address",
+                )),
+                _ => {}
+            }
+        }
+    }
 }
 
 fn keyring(source: &KeyringSource, findings: &mut Vec<Finding>) -> Option<Keyring> {

@@ -8,7 +8,8 @@ use super::{Finding, compile::table};
 use crate::{
     bundle::{
         body::{EkTemplate, Host, Label, Network, Prefix},
-        check::is_reachable,
+        check,
+        error::expected_and_found,
     },
     code::Code,
     digest::{Digest, Name},
@@ -130,18 +131,28 @@ impl NetworkRecord {
             .iter()
             .filter_map(|text| prefix(&format!("{place}.addresses"), text, findings))
             .collect();
-        for gateway in self.gateways.iter().filter(|g| !is_reachable(**g, &addresses)) {
-            findings.push(Finding::new(
-                Code::Inconsistent,
-                format!("{place}.gateways"),
-                "a gateway in a network of the host's addresses",
-                gateway,
-                "correct the gateway, or the prefix length of the address",
-            ));
-        }
         let addresses = table(&format!("{place}.addresses"), addresses.into_iter(), findings);
         let gateways = table(&format!("{place}.gateways"), self.gateways.iter().copied(), findings);
-        Some(Network { mac: mac?, vlan: self.vlan, addresses: addresses?, gateways: gateways? })
+        let network =
+            Network { mac: mac?, vlan: self.vlan, addresses: addresses?, gateways: gateways? };
+        if let Err(error) = check::network(&network) {
+            let text = error.to_string();
+            let (expected, _) = expected_and_found(&text);
+            let next = "correct it there: no box takes a bundle with it";
+            findings.push(Finding::new(error.code(), place, expected, self.shown(), next));
+        }
+        Some(network)
+    }
+
+    /// On one line.
+    fn shown(&self) -> String {
+        let mut parts = Vec::new();
+        parts.extend(self.mac.iter().map(|mac| format!("mac {mac}")));
+        parts.extend(self.vlan.iter().map(|id| format!("vlan {id}")));
+        parts.push(format!("addresses [{}]", self.addresses.join(", ")));
+        let gateways: Vec<String> = self.gateways.iter().map(IpAddr::to_string).collect();
+        parts.push(format!("gateways [{}]", gateways.join(", ")));
+        parts.join(", ")
     }
 }
 

@@ -119,6 +119,7 @@ fn an_expected_box_is_named_until_its_host_record_is_there() {
         let mut host = HostRecord::parse(HOST).unwrap();
         host.ek = crate::bundle::example::name("ek beta");
         host.ak = crate::bundle::example::name("ak beta");
+        host.network.addresses = vec!["10.0.0.8/24".to_owned()];
         host
     });
     assert!(sources.bundle().expected.is_empty());
@@ -139,11 +140,46 @@ fn a_gateway_outside_of_the_hosts_networks_is_found_before_anybody_signs() {
     };
     assert_eq!(with("10.0.1.1"), ["inconsistent"]);
     assert_eq!(with("fd00:1::1"), ["inconsistent"]);
+    assert_eq!(with("10.0.0.7"), ["inconsistent"]);
     let mut sources = sources();
     let host = sources.hosts.get_mut(&label("alpha")).unwrap();
     host.network.addresses = vec!["10.0.0.7/24".to_owned(), "fd00::7/64".to_owned()];
     host.network.gateways = vec!["10.0.0.1".parse().unwrap(), "fe80::1".parse().unwrap()];
     sources.compile().unwrap();
+}
+
+#[test]
+fn two_boxes_with_one_address_are_both_named_before_anybody_signs() {
+    let mut sources = sources();
+    let alpha = sources.hosts.get_mut(&label("alpha")).unwrap();
+    alpha.network.addresses = vec!["10.0.0.7/24".to_owned()];
+    alpha.network.gateways.clear();
+    let expected = "\n[[expected]]\nname = \"beta\"\n\
+        network = { mac = \"52:54:00:00:00:02\", addresses = [\"10.0.0.7/24\"] }\n";
+    sources.bundle = BundleSource::parse(&format!("{BUNDLE}{expected}")).unwrap();
+    let findings = sources.compile().unwrap_err();
+    assert_eq!(findings.len(), 1);
+    assert_eq!(findings[0].place, "beta: network.addresses");
+    assert_eq!(findings[0].found, "10.0.0.7, which is alpha's as well");
+    // The expected box is its successor.
+    sources.hosts.get_mut(&label("alpha")).unwrap().retired = true;
+    sources.compile().unwrap();
+}
+
+#[test]
+fn a_network_section_is_refused_under_its_own_name() {
+    let mut sources = sources();
+    let host = sources.hosts.get_mut(&label("alpha")).unwrap();
+    host.network.mac = None;
+    host.network.vlan = Some(4_095);
+    host.network.addresses = vec!["10.0.0.7/24".to_owned()];
+    host.network.gateways = vec!["10.0.0.1".parse().unwrap()];
+    let findings = sources.compile().unwrap_err();
+    assert_eq!(findings.len(), 1);
+    assert_eq!(findings[0].place, "hosts/alpha.toml: network");
+    assert_eq!(findings[0].expected, "a VLAN id of 1 to 4094");
+    let found = "vlan 4095, addresses [10.0.0.7/24], gateways [10.0.0.1]";
+    assert_eq!(findings[0].found, found);
 }
 
 #[test]
