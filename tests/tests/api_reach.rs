@@ -1,5 +1,6 @@
 //! A changed port: the former one stays until a listed client came over the new one, also across
-//! reboots and several changes. (Addresses follow the same rule; QEMU shows them.)
+//! reboots and several changes. (Addresses follow the same rule; QEMU shows them.) And a network section
+//! that no machine could carry out.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use casemate_formats::bundle::body::{Network, Prefix};
 use casemate_tests::{
     client::{Client, Trust},
     host::{Host, Options},
@@ -91,4 +93,44 @@ fn a_changed_port_is_one_of_two_until_a_client_came_over_it_also_after_reboots()
     assert!(answers(&host, ports[2]));
     std::thread::sleep(Duration::from_millis(200));
     assert!(!answers(&host, ports[0]) && !answers(&host, ports[1]));
+}
+
+#[test]
+fn a_network_section_that_no_machine_could_carry_out_is_refused_and_what_is_in_force_stays() {
+    let mut host = Host::start().unwrap();
+    let before = host.bundle.clone().unwrap();
+    let mut bundle = before.clone();
+    bundle.site.seq += 1;
+    for (addresses, gateways, code) in [
+        (&["10.8.0.8/24"][..], &["10.9.0.1"][..], "inconsistent"),
+        (&["fd08::8/64"], &["10.8.0.1"], "inconsistent"),
+        (&["10.8.0.8/24"], &["fe80::1"], "inconsistent"),
+        (&["10.8.0.8/24"], &["10.8.0.8"], "inconsistent"),
+        (&[], &["10.8.0.1"], "inconsistent"),
+        (&["10.8.0.8/24"], &["10.8.0.1", "10.8.0.2"], "duplicate"),
+        (&["10.8.0.8/24", "10.8.0.8/16"], &[], "duplicate"),
+        (&["10.8.0.0/24"], &[], "out-of-range"),
+        (&["10.8.0.255/24"], &[], "out-of-range"),
+        (&["127.0.0.1/8"], &[], "out-of-range"),
+        (&["10.8.0.8/33"], &[], "out-of-range"),
+    ] {
+        let prefix = |text: &&str| {
+            let (address, length) = text.split_once('/').unwrap();
+            Prefix { address: address.parse().unwrap(), length: length.parse().unwrap() }
+        };
+        bundle.hosts[0].network = Network {
+            mac: None,
+            vlan: None,
+            addresses: addresses.iter().map(prefix).collect(),
+            gateways: gateways.iter().map(|text| text.parse().unwrap()).collect(),
+        };
+        let envelope = host.site.sign(&bundle).unwrap();
+        let headers = [("Content-Type", "application/octet-stream")];
+        let mut connection = host.nobody().unwrap().connect().unwrap();
+        let answer = connection.send("POST", "/v1/bundle", &headers, Some(&envelope)).unwrap();
+        assert_eq!(answer.code().unwrap(), code, "{addresses:?} {gateways:?}");
+    }
+    // Nothing of it came into force: the same number is still free.
+    bundle.hosts[0].network = before.hosts[0].network.clone();
+    host.accept(bundle).unwrap();
 }

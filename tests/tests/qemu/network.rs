@@ -1,5 +1,6 @@
-//! How a box is reached: former addresses that stay until a client came over the new ones, and a first
-//! address from a bundle that was flashed.
+//! How a box is reached: static addresses of both families in a VLAN of a card that is chosen by its
+//! hardware address, IPv6 alone, leases that are renewed, rebound and lost, former addresses that stay
+//! until a client came over the new ones, and a first address from a bundle that was flashed.
 
 use std::{
     fs,
@@ -18,15 +19,20 @@ use casemate_tests::{
     machine::{BOOT, Box},
     remote::Remote,
     site::{HOST, label},
+    wire::{Dhcp, Wire, announced},
 };
 use serde_json::json;
 
-use crate::fixture::{copy, fixture, fresh};
+use crate::fixture::{PLAINTEXT, copy, fixture, fresh};
 
+/// The second card's hardware address.
+const CARD: [u8; 6] = [0x52, 0x54, 0, 0xca, 0x5e, 0x02];
 /// QEMU's own for a first card.
 const FIRST_CARD: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 /// What a machine under TCG beside other work may need to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long what must not answer is asked: a machine that was just seen to answer does so sooner.
+const SHORT: Duration = Duration::from_secs(3);
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -45,12 +51,17 @@ fn network(mac: Option<[u8; 6]>, vlan: Option<u16>, addresses: &[&str], via: &[&
     }
 }
 
+/// A copy of the fixture's machine with a second network card.
+fn with_second_card(name: &str) -> Box {
+    copy(name, Hardware { second_card: Some(CARD), ..Hardware::default() })
+}
+
 /// The next bundle, with other settings for the box.
 fn change(machine: &mut Box, change: impl FnOnce(&mut Bundle)) {
     let mut bundle = machine.remote.bundle.clone().unwrap();
     bundle.site.seq += 1;
     change(&mut bundle);
-    machine.remote.accept(bundle).unwrap();
+    machine.remote.accept(bundle).expect("the box takes it");
 }
 
 /// A loopback port that leads to this address and port of the machine's first network.
@@ -80,6 +91,62 @@ fn becomes(what: &str, machine: &Machine, is: impl Fn() -> bool) {
         assert!(begun.elapsed() < PATIENCE, "{what}; console:\n{}", machine.serial.text());
         std::thread::sleep(Duration::from_millis(200));
     }
+}
+
+#[test]
+fn static_addresses_of_both_families_in_a_vlan_of_a_card_chosen_by_its_hardware_address() {
+    let mut machine = with_second_card("vlan");
+    let ours = ["10.7.0.1", "fd07::1"].map(ip);
+    let wire = Wire::plug(&machine.machine.path(""), Some(7), &ours).unwrap();
+    machine.power_cycle().unwrap();
+    let addresses = ["10.7.0.7/24", "10.7.0.8/24", "fd07::7/64"];
+    change(&mut machine, |bundle| {
+        let gateways = ["10.7.0.1", "fd07::1"];
+        bundle.hosts[0].network = network(Some(CARD), Some(7), &addresses, &gateways);
+    });
+    let open = |us: &str, host: &str| wire.is_open(ip(us), ip(host), 8443, PATIENCE);
+    let all_open = || {
+        // From a neighbour, and from beyond the gateways.
+        let near = [("10.7.0.1", "10.7.0.7"), ("10.7.0.1", "10.7.0.8"), ("fd07::1", "fd07::7")];
+        let far =
+            [("192.0.2.1", "10.7.0.7"), ("192.0.2.1", "10.7.0.8"), ("2001:db8::1", "fd07::7")];
+        [near, far].concat().into_iter().filter(|(us, host)| !open(us, host)).collect::<Vec<_>>()
+    };
+    assert_eq!(all_open(), [], "{}", machine.machine.serial.text());
+    let closed = |host: &str, port| {
+        let us = ours[usize::from(host.contains(':'))];
+        !wire.is_open(us, ip(host), port, SHORT)
+    };
+    assert!(closed("10.7.0.7", 8444), "one port alone");
+    assert!(closed("10.7.0.9", 8443), "no address but the listed ones");
+    wire.tag(None);
+    assert!(closed("10.7.0.7", 8443) && closed("fd07::7", 8443), "in the VLAN alone");
+    // A router that nobody listed brings neither an address nor a way out.
+    for tag in [None, Some(7)] {
+        wire.tag(tag);
+        let prefix = "fd99::".parse().unwrap();
+        wire.announce(prefix);
+        assert!(closed(&announced(prefix, CARD).to_string(), 8443), "announced on {tag:?}");
+    }
+    // Nobody has come over them: the former address answers, also after a power cut.
+    assert_eq!(machine.decrypt(&fixture().token).unwrap(), PLAINTEXT);
+    machine.power_cycle().unwrap();
+    assert_eq!(all_open(), [], "{}", machine.machine.serial.text());
+    assert_eq!(machine.decrypt(&fixture().token).unwrap(), PLAINTEXT);
+}
+
+#[test]
+fn a_box_with_ipv6_alone_answers_its_neighbours_and_beyond_its_gateway() {
+    let mut machine = with_second_card("ipv6");
+    let wire = Wire::plug(&machine.machine.path(""), None, &[ip("fe80::1")]).unwrap();
+    machine.power_cycle().unwrap();
+    let settings = network(Some(CARD), None, &["fd08::8/64"], &["fe80::1"]);
+    change(&mut machine, |bundle| bundle.hosts[0].network = settings);
+    for us in ["fe80::1", "2001:db8::1"] {
+        let open = wire.is_open(ip(us), ip("fd08::8"), 8443, PATIENCE);
+        assert!(open, "from {us}; console:\n{}", machine.machine.serial.text());
+    }
+    assert_eq!(machine.decrypt(&fixture().token).unwrap(), PLAINTEXT);
 }
 
 #[test]
@@ -116,6 +183,59 @@ fn former_address_and_port_stay_until_a_client_came_over_the_new_ones() {
     let new = forward(&machine.machine, "10.0.2.20", 9443);
     becomes("it answers after a reboot", &machine.machine, || answers(&machine.remote, new, true));
     assert!(!machine.machine.serial.text().contains("10.0.2.15"));
+}
+
+#[test]
+fn a_lease_is_renewed_by_its_server_rebound_by_any_and_given_up_at_its_end() {
+    let mut machine = with_second_card("lease");
+    let dhcp = |last: u8, gives: u8| Dhcp {
+        server: Ipv4Addr::new(10, 8, 0, last),
+        gives: Ipv4Addr::new(10, 8, 0, gives),
+        times: [10, 25, 40],
+        refuses: false,
+    };
+    let ours = ["10.8.0.1", "10.8.0.2"].map(ip);
+    let wire = Wire::plug(&machine.machine.path(""), None, &ours).unwrap();
+    wire.serve(Some(dhcp(1, 9)));
+    machine.power_cycle().unwrap();
+    change(&mut machine, |bundle| bundle.hosts[0].network = network(Some(CARD), None, &[], &[]));
+    let open = |last: u8, patience| {
+        wire.is_open(ours[0], Ipv4Addr::new(10, 8, 0, last).into(), 8443, patience)
+    };
+    let console = &mut machine.machine.serial;
+    console.wait("casemate: address 10.8.0.9/24 on eth1", BOOT).unwrap();
+    // Its server alone is asked, and renews; then it does not, and any server is asked.
+    assert!(!wire.renewal(PATIENCE).unwrap().broadcast);
+    wire.serve(None);
+    assert!(!wire.renewal(PATIENCE).unwrap().broadcast);
+    console
+        .wait("casemate: network eth1: 10.8.0.1 does not renew 10.8.0.9, which ends", BOOT)
+        .unwrap();
+    assert!(open(9, PATIENCE), "it lasts");
+    assert!(wire.renewal(PATIENCE).unwrap().broadcast);
+    let lost = "casemate: network eth1: lease of 10.8.0.9 ended: no DHCP server renewed it";
+    console.wait(lost, BOOT).unwrap();
+    console.wait("casemate: address 10.8.0.9/24 is given up", BOOT).unwrap();
+    assert!(!open(9, SHORT), "and not longer");
+    // Another server is there; it falls silent, and the first one steps in.
+    wire.serve(Some(dhcp(2, 9)));
+    console.wait("casemate: address 10.8.0.9/24 on eth1", BOOT).unwrap();
+    assert!(open(9, PATIENCE));
+    wire.serve(Some(dhcp(1, 9)));
+    assert!(!wire.renewal(PATIENCE).unwrap().broadcast, "the second one, which is gone");
+    console.wait("casemate: network eth1: 10.8.0.2 does not renew 10.8.0.9", BOOT).unwrap();
+    console.wait("casemate: network eth1: lease of 10.8.0.9 renewed by 10.8.0.1", BOOT).unwrap();
+    assert!(open(9, PATIENCE));
+    assert_eq!(console.text().matches("10.8.0.9/24 is given up").count(), 1, "it was kept");
+    // The address was given to somebody else.
+    wire.serve(Some(Dhcp { refuses: true, ..dhcp(1, 10) }));
+    let refused = "casemate: network eth1: lease of 10.8.0.9 ended: the DHCP server refused it";
+    console.wait(refused, BOOT).unwrap();
+    console.wait("casemate: address 10.8.0.9/24 is given up", BOOT).unwrap();
+    console.wait("casemate: address 10.8.0.10/24 on eth1", BOOT).unwrap();
+    assert!(open(10, PATIENCE) && !open(9, SHORT));
+    // All the while the former address had its own lease.
+    assert_eq!(machine.decrypt(&fixture().token).unwrap(), PLAINTEXT);
 }
 
 #[test]
