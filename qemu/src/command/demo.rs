@@ -10,6 +10,7 @@ use clap::Args;
 #[derive(Args)]
 #[command(after_help = "Examples:\n  ./qemu/demo\n  \
     ./qemu/demo --keep          then try the curl line from another shell\n  \
+    ./qemu/machine start        later: the same machine, powered on again\n  \
     ./qemu/demo --build-only    the image in target/demo, nothing is started")]
 pub struct Arguments {
     /// Leave the machine running; prints a curl line and how to stop it.
@@ -46,8 +47,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 fn keep(demo: &Demo, machine: Machine) {
     println!("\nThe machine goes on. From any shell:\n\n  {}\n", demo.curl_line(&machine));
     println!("Its console: tail -f {}", machine.path("console.log").display());
-    if let Some(id) = machine.id() {
-        println!("To stop it:  kill {id}");
-    }
+    let folder = machine.path("");
+    println!("Off and on:  ./qemu/machine stop {0} && ./qemu/machine start {0}", folder.display());
     machine.leave_running();
 }

@@ -3,6 +3,7 @@
 mod demo;
 mod drill;
 mod fault;
+mod machine;
 mod rebuild;
 
 use anyhow::Result;
@@ -29,6 +30,9 @@ pub enum Command {
     /// What goes wrong with machines: their power, at any instant.
     #[command(bin_name = "./qemu/fault")]
     Fault(fault::Arguments),
+    /// A machine that was kept, on and off.
+    #[command(bin_name = "./qemu/machine")]
+    Machine(machine::Arguments),
     /// Lost and back: one box, one of two, and all of them, with the seconds of each step.
     #[command(bin_name = "./qemu/rebuild")]
     Rebuild(rebuild::Arguments),
@@ -44,6 +48,7 @@ impl Command {
             Self::Demo(arguments) => demo::run(arguments),
             Self::Drill(arguments) => drill::run(arguments),
             Self::Fault(arguments) => fault::run(arguments),
+            Self::Machine(arguments) => machine::run(arguments),
             Self::Rebuild(arguments) => rebuild::run(arguments),
         }
     }
@@ -54,6 +59,7 @@ impl Command {
             Self::Demo(_) => "demo",
             Self::Drill(_) => "drill",
             Self::Fault(_) => "fault",
+            Self::Machine(_) => "machine",
             Self::Rebuild(_) => "rebuild",
         }
     }
